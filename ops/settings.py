@@ -1,0 +1,42 @@
+"""Every setting of a deployment, read once from `LOCKGATE_*`; nothing else reads the environment.
+
+AWS credentials, regions and endpoints follow the SDK's own variables (`AWS_ENDPOINT_URL_*`).
+"""
+
+from typing import Literal
+
+from pydantic import AliasChoices, Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class Settings(BaseSettings):
+    """One deployment's settings; `.env.example` lists them all."""
+
+    model_config = SettingsConfigDict(env_prefix="LOCKGATE_", frozen=True, extra="ignore")
+
+    environment: Literal["local", "dev", "staging", "prod"] = Field("prod", description="which deployment this is")
+    redis_url: SecretStr = Field(SecretStr("redis://127.0.0.1:6379/0"), description="ElastiCache, cluster mode off")
+    table_prefix: str = Field("lockgate-", description="begins the name of every DynamoDB table")
+    bucket: str = Field("lockgate-data", description="holds large inputs and results, under tenants/{tenantId}/")
+    home_region: str = Field("eu-west-2", description="where DynamoDB and S3 are")
+    runtime_region: str = Field("eu-west-1", description="where AgentCore runs agents")
+    authority: str = Field("https://login.microsoftonline.com", description="the identity provider's base URL")
+    authority_directory: str = Field("common", description="the directory whose key set signs tokens")
+    audience: str = Field("api://lockgate", description="the exact `aud` of accepted tokens")
+    cors_origins: frozenset[str] = Field(frozenset(), description="browser origins that may call the API, as JSON")
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="least severity logged")
+    sync_timeout_s: int = Field(900, ge=1, le=900, description="longest sync invocation")
+    stream_timeout_s: int = Field(3600, ge=1, le=3600, description="longest streamed invocation")
+    job_timeout_s: int = Field(28_200, ge=1, le=28_800, description="longest job, within the microVM's 8 h")
+    job_poll_s: float = Field(5.0, gt=0, description="seconds between two looks at a running job")
+    heartbeat_s: float = Field(15.0, gt=0, le=15, description="longest silence on an event stream")
+    agentcore_endpoint: str | None = Field(
+        None,
+        validation_alias=AliasChoices("AWS_ENDPOINT_URL_BEDROCK_AGENTCORE"),
+        description="AgentCore's data plane; AWS's own where unset",
+    )
+
+    @property
+    def agentcore_url(self) -> str:
+        """AgentCore's data plane, without a trailing slash."""
+        return (self.agentcore_endpoint or f"https://bedrock-agentcore.{self.runtime_region}.amazonaws.com").rstrip("/")

@@ -1,0 +1,581 @@
+"""Every stored item as a typed model, with the key it lives under.
+
+An item knows its table and derives its key from its fields, so that a key cannot disagree with what it holds.
+Tenant items carry `tenant_id`; their partition is `TENANT#{tenant_id}` and nothing else. Agent payloads are kept
+as JSON text, never unpacked: what an agent answered is what a tenant reads.
+"""
+
+from abc import ABC, abstractmethod
+from datetime import datetime
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated, ClassVar, Final, Literal, NamedTuple, Self, TypeAlias
+
+from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+
+from tenancy import tables
+from tenancy.ids import AgentName, InvocationId, JobId, SessionId, TenantId
+from tenancy.tables import Table
+from tenancy.tiers import LimitOverrides, Tier
+
+if TYPE_CHECKING:
+    from types_aiobotocore_dynamodb.type_defs import AttributeValueTypeDef
+
+Item: TypeAlias = "dict[str, AttributeValueTypeDef]"
+
+_SERIALIZE: Final = TypeSerializer().serialize
+_DESERIALIZE: Final = TypeDeserializer().deserialize
+
+Microusd = Annotated[int, Field(ge=0)]
+EpochSeconds = Annotated[int, Field(ge=0)]
+
+
+class Key(NamedTuple):
+    """An item's primary key."""
+
+    partition: str
+    sort: str
+
+    def to_item(self) -> Item:
+        """Return the key as DynamoDB attribute values."""
+        return {tables.PARTITION_KEY: {"S": self.partition}, tables.SORT_KEY: {"S": self.sort}}
+
+
+class StoredItem(BaseModel, ABC):
+    """Base of all stored items."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    TABLE: ClassVar[Table]
+
+    @abstractmethod
+    def key(self) -> Key:
+        """Return the primary key, derived from the fields."""
+
+    def index_keys(self) -> dict[str, str]:
+        """Return the index key attributes; an index is sparse where they are absent."""
+        return {}
+
+    def to_item(self) -> Item:
+        """Return the whole item as DynamoDB attribute values."""
+        fields = {name: _SERIALIZE(value) for name, value in self.model_dump(mode="json", exclude_none=True).items()}
+        indexed = {name: _SERIALIZE(value) for name, value in self.index_keys().items()}
+        return fields | indexed | self.key().to_item()
+
+    @classmethod
+    def from_item(cls, item: Item) -> Self:
+        """Read a stored item; key and index attributes are derived, so they are dropped."""
+        return cls.model_validate(
+            {name: _DESERIALIZE(value) for name, value in item.items() if name in cls.model_fields}
+        )
+
+
+class TenantItem(StoredItem):
+    """An item that belongs to one tenant. `SORT_PREFIX` begins the sort key of every item of its kind."""
+
+    SORT_PREFIX: ClassVar[str]
+
+    tenant_id: TenantId
+
+    @classmethod
+    def key_of(cls, tenant_id: TenantId, record_id: str) -> Key:
+        """Return the key of one tenant's record of this kind."""
+        return Key(tables.tenant_partition(tenant_id), cls.SORT_PREFIX + record_id)
+
+    def key(self) -> Key:
+        """Return `TENANT#{id}` and the sort key."""
+        return Key(tables.tenant_partition(self.tenant_id), self.sort_key())
+
+    @abstractmethod
+    def sort_key(self) -> str:
+        """Return the sort key inside the tenant's partition."""
+
+
+class Failure(BaseModel):
+    """Why something ended badly: a stable code and a sentence that is safe to show the tenant."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    code: str
+    detail: str
+
+
+class Mode(StrEnum):
+    """How an agent can be invoked."""
+
+    SYNC = "sync"
+    STREAM = "stream"
+    ASYNC = "async"
+
+
+class Status(StrEnum):
+    """Where an invocation or a job stands; both use the same words."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    EXPIRED = "expired"
+
+    @property
+    def terminal(self) -> bool:
+        """Tell whether nothing can follow."""
+        return self not in (Status.QUEUED, Status.RUNNING)
+
+
+class TenantStatus(StrEnum):
+    """Whether a tenant is served."""
+
+    ACTIVE = "active"
+    SUSPENDED = "suspended"
+    DELETED = "deleted"
+
+
+class Tenant(TenantItem):
+    """A paying organisation: the isolation boundary."""
+
+    TABLE = tables.TENANTS
+    SORT_PREFIX = ""
+
+    name: str
+    tier: Tier
+    status: TenantStatus = TenantStatus.ACTIVE
+    status_reason: str | None = None
+    limits: LimitOverrides = LimitOverrides()
+    monthly_budget_microusd: Microusd | None = None
+    redaction: Literal["off", "redact", "block"] = "off"
+    created_at: AwareDatetime
+    updated_at: AwareDatetime
+
+    def sort_key(self) -> str:
+        """Return the fixed sort key."""
+        return "METADATA"
+
+
+class InvocationRecord(TenantItem):
+    """One pass through the request path, sync or stream."""
+
+    TABLE = tables.INVOCATIONS
+    SORT_PREFIX = "INV#"
+
+    invocation_id: InvocationId
+    agent: AgentName
+    agent_version: str
+    mode: Mode
+    status: Status
+    session_id: SessionId
+    principal: str
+    request_id: str
+    created_at: AwareDatetime
+    ended_at: AwareDatetime | None = None
+    cancel_requested_at: AwareDatetime | None = None
+    error: Failure | None = None
+    metadata_json: str | None = None
+    chunks: int = 0
+    answer_bytes: int = 0
+    ttl: EpochSeconds
+
+    def sort_key(self) -> str:
+        """Return the invocation's id, which sorts by time."""
+        return self.SORT_PREFIX + self.invocation_id
+
+
+class Progress(BaseModel):
+    """How far a job is, as its agent reports it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    percent: int = Field(ge=0, le=100)
+    message: str | None = Field(default=None, max_length=1000)
+
+
+class JobRecord(TenantItem):
+    """A durable asynchronous request; `run` numbers its execution tries."""
+
+    TABLE = tables.JOBS
+    SORT_PREFIX = "JOB#"
+
+    job_id: JobId
+    agent: AgentName
+    agent_version: str
+    session_id: SessionId
+    principal: str
+    request_id: str
+    status: Status = Status.QUEUED
+    run: int = 0
+    # Small payloads live here as JSON text, large ones in S3 under the tenant's prefix.
+    input_json: str | None = None
+    input_s3_key: str | None = None
+    result_json: str | None = None
+    result_s3_key: str | None = None
+    progress: Progress | None = None
+    error: Failure | None = None
+    metadata_json: str | None = None
+    webhook_id: str | None = None
+    traceparent: str | None = None
+    fence: int = 0
+    lease_owner: str | None = None
+    lease_until_at: AwareDatetime | None = None
+    created_at: AwareDatetime
+    started_at: AwareDatetime | None = None
+    updated_at: AwareDatetime
+    ended_at: AwareDatetime | None = None
+    deadline_at: AwareDatetime
+    next_tick_at: AwareDatetime | None = None
+    ttl: EpochSeconds | None = None
+
+    def sort_key(self) -> str:
+        """Return the job's id, which sorts by time."""
+        return self.SORT_PREFIX + self.job_id
+
+    def index_keys(self) -> dict[str, str]:
+        """Stand in the sweeper's index for as long as a tick is owed."""
+        return sweep_keys(self.job_id, self.next_tick_at, self.tenant_id)
+
+
+class SessionRecord(TenantItem):
+    """One conversation with isolated runtime state, bound to a tenant and to the agent version it began with."""
+
+    TABLE = tables.SESSIONS
+    SORT_PREFIX = "SESSION#"
+
+    session_id: SessionId
+    agent: AgentName
+    agent_version: str
+    created_at: AwareDatetime
+    last_used_at: AwareDatetime
+    ttl: EpochSeconds
+
+    def sort_key(self) -> str:
+        """Return the session's id."""
+        return self.SORT_PREFIX + self.session_id
+
+
+class WebhookEndpoint(TenantItem):
+    """A tenant's webhook URL with its signing secrets, the newest first."""
+
+    TABLE = tables.WEBHOOKS
+    SORT_PREFIX = "WEBHOOK#"
+
+    webhook_id: str
+    url: str
+    description: str | None = None
+    events: frozenset[str] = frozenset()
+    status: Literal["active", "paused", "disabled"] = "active"
+    disabled_reason: str | None = None
+    secrets: tuple[str, ...]
+    previous_secret_until_at: AwareDatetime | None = None
+    failing_since_at: AwareDatetime | None = None
+    created_at: AwareDatetime
+    updated_at: AwareDatetime
+
+    def sort_key(self) -> str:
+        """Return the endpoint's id."""
+        return self.SORT_PREFIX + self.webhook_id
+
+
+class Attempt(BaseModel):
+    """One HTTP try of a delivery."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    at: AwareDatetime
+    duration_ms: int
+    status: int | None = None
+    error: str | None = None
+    answer_head: str | None = Field(default=None, max_length=1024)
+
+
+class Delivery(TenantItem):
+    """One event on its way to one endpoint."""
+
+    TABLE = tables.DELIVERIES
+    SORT_PREFIX = "WEBHOOK#"
+
+    delivery_id: str
+    webhook_id: str
+    event_id: str
+    event_type: str
+    payload_json: str
+    status: Literal["pending", "delivered", "failed"] = "pending"
+    attempts: tuple[Attempt, ...] = ()
+    next_attempt_at: AwareDatetime | None = None
+    created_at: AwareDatetime
+    ttl: EpochSeconds
+
+    def sort_key(self) -> str:
+        """Group deliveries by endpoint, sorted by time."""
+        return self.SORT_PREFIX + f"{self.webhook_id}#DELIVERY#{self.delivery_id}"
+
+
+class OutboxEvent(TenantItem):
+    """An event stored in the same transaction as the change that caused it."""
+
+    TABLE = tables.OUTBOX
+    SORT_PREFIX = "EVENT#"
+
+    event_id: str
+    event_type: str
+    payload_json: str
+    created_at: AwareDatetime
+    next_tick_at: AwareDatetime | None = None
+    ttl: EpochSeconds
+
+    def sort_key(self) -> str:
+        """Return the event's id, which sorts by time."""
+        return self.SORT_PREFIX + self.event_id
+
+    def index_keys(self) -> dict[str, str]:
+        """Stand in the sweeper's index until delivered."""
+        return sweep_keys(self.event_id, self.next_tick_at, self.tenant_id)
+
+
+class UsageRecord(TenantItem):
+    """One invocation's or job's immutable line in the ledger."""
+
+    TABLE = tables.USAGE
+    SORT_PREFIX = "DAY#"
+
+    record_id: str
+    agent: AgentName
+    agent_version: str
+    mode: Mode
+    outcome: Status
+    input_tokens: int = Field(ge=0)
+    output_tokens: int = Field(ge=0)
+    estimated: bool
+    chunks: int = Field(ge=0)
+    answer_bytes: int = Field(ge=0)
+    runtime_ms: int = Field(ge=0)
+    tool_calls: int = Field(ge=0)
+    cost_microusd: Microusd
+    settled_at: AwareDatetime
+
+    def sort_key(self) -> str:
+        """Sort by the day it settled on, then by the invocation's or job's id."""
+        return self.SORT_PREFIX + f"{self.settled_at:%Y-%m-%d}#{self.record_id}"
+
+
+class IdempotencyRecord(TenantItem):
+    """What a creating POST answered, kept under the caller's key."""
+
+    TABLE = tables.IDEMPOTENCY
+    SORT_PREFIX = "IDEM#"
+
+    route: str
+    idempotency_key: str
+    body_sha256: str
+    status: Literal["running", "answered"]
+    resource_id: str | None = None
+    answer_status: int | None = None
+    answer_json: str | None = None
+    created_at: AwareDatetime
+    ttl: EpochSeconds
+
+    def sort_key(self) -> str:
+        """Scope the key to its route."""
+        return self.SORT_PREFIX + f"{self.route}#{self.idempotency_key}"
+
+
+class ApiKey(TenantItem):
+    """A tenant's API key; its secret is stored only as a hash, under the platform's key hashes."""
+
+    TABLE = tables.API_KEYS
+    SORT_PREFIX = "KEY#"
+
+    key_id: str
+    prefix: str
+    label: str
+    roles: frozenset[str]
+    status: Literal["active", "rotating", "revoked"] = "active"
+    expires_at: AwareDatetime | None = None
+    created_at: AwareDatetime
+
+    def sort_key(self) -> str:
+        """Return the key's id."""
+        return self.SORT_PREFIX + self.key_id
+
+
+class AuditEvent(TenantItem):
+    """Something that happened to a tenant's data or standing, kept for good."""
+
+    TABLE = tables.AUDIT
+    SORT_PREFIX = "AUDIT#"
+
+    audit_id: str
+    actor: str
+    operation: str
+    outcome: Literal["allowed", "refused"]
+    reason: str
+    request_id: str | None = None
+    target: str | None = None
+    at: AwareDatetime
+
+    def sort_key(self) -> str:
+        """Return the event's id, which sorts by time."""
+        return self.SORT_PREFIX + self.audit_id
+
+
+class ToolOverride(TenantItem):
+    """A tool granted to or withheld from one tenant, whatever its tier."""
+
+    TABLE = tables.TOOL_OVERRIDES
+    SORT_PREFIX = "TOOL#"
+
+    tool: str
+    allowed: bool
+    reason: str
+    updated_at: AwareDatetime
+
+    def sort_key(self) -> str:
+        """Return the tool's name."""
+        return self.SORT_PREFIX + self.tool
+
+
+class ReleaseState(StrEnum):
+    """How far an agent version is; only promoted ones are invokable."""
+
+    BUILT = "built"
+    DEPLOYED = "deployed"
+    VERIFIED = "verified"
+    EVALUATED = "evaluated"
+    APPROVED = "approved"
+    PROMOTED = "promoted"
+    ROLLED_BACK = "rolled_back"
+    FAILED = "failed"
+    DISABLED = "disabled"
+
+
+class AgentVersion(StoredItem):
+    """One version of an agent: what it can do and which AgentCore runtime endpoint runs it."""
+
+    TABLE = tables.AGENTS
+
+    name: AgentName
+    version: str = Field(pattern=r"^\d+\.\d+\.\d+$")
+    description: str = ""
+    modes: frozenset[Mode] = Field(min_length=1)
+    runtime_arn: str
+    qualifier: str = "DEFAULT"
+    tier_minimum: Tier = Tier.BASIC
+    # Built with lockgate-kit: answers start, status and stop in-band. Async needs it.
+    kit: bool = False
+    restartable: bool = False
+    state: ReleaseState
+    body_limit_bytes: int = Field(default=1_048_576, ge=1, le=100_000_000)
+    created_at: AwareDatetime
+
+    def key(self) -> Key:
+        """Return `AGENT#{name}` / `VERSION#{semver}`."""
+        return Key(f"AGENT#{self.name}", f"VERSION#{self.version}")
+
+    def index_keys(self) -> dict[str, str]:
+        """Stand in the catalog for as long as the version is promoted."""
+        if self.state is not ReleaseState.PROMOTED:
+            return {}
+        padded = ".".join(part.zfill(6) for part in self.version.split("."))
+        return {
+            tables.CATALOG_INDEX.partition_key: "CATALOG",
+            tables.CATALOG_INDEX.sort_key: f"AGENT#{self.name}#VERSION#{padded}",
+        }
+
+
+class Tool(StoredItem):
+    """A tool that agents may call on behalf of tenants of at least `tier_minimum`."""
+
+    TABLE = tables.TOOLS
+
+    name: str
+    description: str
+    tier_minimum: Tier
+    backend: Literal["mcp", "http", "lambda"]
+    target: str
+    timeout_s: int = Field(ge=1)
+    answer_limit_bytes: int = Field(ge=1)
+    input_schema_json: str
+
+    def key(self) -> Key:
+        """Return the tool's key."""
+        return Key(f"TOOL#{self.name}", "METADATA")
+
+
+class IdentityBinding(StoredItem):
+    """Server-side proof of whom a directory's application speaks for; None is the platform itself (operators)."""
+
+    TABLE = tables.IDENTITY_BINDINGS
+
+    issuer: str
+    directory: str
+    client_id: str
+    tenant_id: TenantId | None
+    created_at: AwareDatetime
+
+    def key(self) -> Key:
+        """Return the key of this (issuer, tid, azp)."""
+        return binding_key(self.issuer, self.directory, self.client_id)
+
+
+class KeyHash(StoredItem):
+    """An API key's hash and the tenant it opens."""
+
+    TABLE = tables.KEY_HASHES
+
+    sha256: str
+    tenant_id: TenantId
+    key_id: str
+    roles: frozenset[str]
+    expires_at: AwareDatetime | None = None
+
+    def key(self) -> Key:
+        """Return the hash as key."""
+        return Key(f"KEYHASH#{self.sha256}", "METADATA")
+
+
+class OpsLock(StoredItem):
+    """A lease on one platform-wide operation; `fence` only ever rises."""
+
+    TABLE = tables.OPS_LOCKS
+
+    name: str
+    holder: str | None
+    record_version: str
+    fence: int
+    lease_s: int
+    reason: str
+
+    def key(self) -> Key:
+        """Return `LOCK#{name}`."""
+        return Key(f"LOCK#{self.name}", "METADATA")
+
+
+class RegionFlag(StoredItem):
+    """The region whose AgentCore serves invocations, written only with a current fence."""
+
+    TABLE = tables.RUNTIME_REGION
+
+    region: str
+    fence: int
+    changed_by: str
+    reason: str
+    changed_at: AwareDatetime
+
+    def key(self) -> Key:
+        """Return the one flag's key."""
+        return Key("REGION#active", "METADATA")
+
+
+def binding_key(issuer: str, directory: str, client_id: str) -> Key:
+    """Return the key of the binding of (issuer, tid, azp)."""
+    return Key(f"BINDING#{issuer}#{directory}#{client_id}", "METADATA")
+
+
+def sweep_keys(record_id: str, next_tick_at: datetime | None, tenant_id: TenantId) -> dict[str, str]:
+    """Return the sweeper's index keys of a record that is owed a tick at `next_tick_at`."""
+    if next_tick_at is None:
+        return {}
+    shard = sum(record_id.encode()) % tables.SWEEP_SHARDS
+    return {
+        tables.SWEEP_INDEX.partition_key: f"SWEEP#{shard}",
+        tables.SWEEP_INDEX.sort_key: f"{next_tick_at.isoformat()}#{tenant_id}#{record_id}",
+    }

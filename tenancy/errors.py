@@ -1,0 +1,73 @@
+"""What can go wrong on the tenancy floor; `gateway.problems` turns each into an HTTP answer."""
+
+from typing import ClassVar, Literal, TypeAlias
+
+Layer: TypeAlias = Literal["door", "client_guard"]
+
+
+class LockgateError(Exception):
+    """Root of every error Lockgate raises on purpose.
+
+    `code` is stable: clients and alarms rely on it.
+    """
+
+    code: ClassVar[str] = "internal_error"
+
+
+class InvalidIdError(LockgateError, ValueError):
+    """A text is not an id of the wanted kind."""
+
+    code = "invalid_id"
+
+    def __init__(self, kind: str) -> None:
+        # The text itself stays out: it came from outside and must not reach a log or an answer.
+        super().__init__(f"not a valid {kind}")
+        self.kind = kind
+
+
+class TenantAccessViolation(LockgateError):
+    """An attempt to reach data outside the tenant in whose name it is made.
+
+    `tenant_id` is the acting tenant (None outside any scope), `layer` the one that refused,
+    `operation` the AWS call, `resource` the table or bucket, `reason` a fixed sentence without keys.
+    """
+
+    code = "tenant_access_violation"
+
+    def __init__(self, *, tenant_id: str | None, layer: Layer, operation: str, resource: str, reason: str) -> None:
+        super().__init__(f"{layer} refused {operation} on {resource} for tenant {tenant_id}: {reason}")
+        self.tenant_id = tenant_id
+        self.layer = layer
+        self.operation = operation
+        self.resource = resource
+        self.reason = reason
+
+
+class ConditionFailedError(LockgateError):
+    """A conditional write found the item in another state."""
+
+    code = "condition_failed"
+
+
+class StoreUnavailableError(LockgateError):
+    """DynamoDB or S3 did not answer, throttled, or answered with a fault of its own; a retry may work."""
+
+    code = "store_unavailable"
+
+
+class TenantUnknownError(LockgateError):
+    """No such tenant."""
+
+    code = "tenant_unknown"
+
+
+class TenantSuspendedError(LockgateError):
+    """The tenant exists but may not be served now."""
+
+    code = "tenant_suspended"
+
+
+class TierTooLowError(LockgateError):
+    """The agent asks for a higher tier than the tenant has."""
+
+    code = "tier_too_low"

@@ -1,0 +1,88 @@
+"""Names, keys, indexes and lifetimes of every DynamoDB table, as pure data.
+
+A tenant's items are keyed `TENANT#{id}`, its index keys start with `TENANT#{id}#`: exactly these two forms, so
+that an IAM condition on `dynamodb:LeadingKeys` can hold the same line as the code. Platform tables hold what is
+cross-tenant by nature and are reached through `tenancy.platform_store` alone.
+"""
+
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from tenancy.ids import TenantId
+
+PARTITION_KEY: Final = "pk"
+SORT_KEY: Final = "sk"
+TTL_ATTRIBUTE: Final = "ttl"
+
+# An index that spans tenants by purpose; only the sweeper's verb of the platform door reads it.
+SWEEP_SHARDS: Final = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Index:
+    """A global secondary index, keyed by two string attributes; sparse where items leave them out."""
+
+    name: str
+    partition_key: str
+    sort_key: str
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """One table: `name` without the deployment's prefix, and who owns its items."""
+
+    name: str
+    owner: Literal["tenant", "platform"]
+    indexes: tuple[Index, ...] = ()
+    expires: bool = False
+
+
+SWEEP_INDEX: Final = Index("sweep", "sweep_pk", "sweep_sk")
+CATALOG_INDEX: Final = Index("catalog", "catalog_pk", "catalog_sk")
+
+TENANTS: Final = Table("tenants", "tenant")
+INVOCATIONS: Final = Table("invocations", "tenant", expires=True)
+JOBS: Final = Table("jobs", "tenant", (SWEEP_INDEX,), expires=True)
+SESSIONS: Final = Table("sessions", "tenant", expires=True)
+WEBHOOKS: Final = Table("webhooks", "tenant")
+DELIVERIES: Final = Table("deliveries", "tenant", expires=True)
+OUTBOX: Final = Table("outbox", "tenant", (SWEEP_INDEX,), expires=True)
+USAGE: Final = Table("usage", "tenant")
+IDEMPOTENCY: Final = Table("idempotency", "tenant", expires=True)
+API_KEYS: Final = Table("api-keys", "tenant")
+AUDIT: Final = Table("audit", "tenant")
+TOOL_OVERRIDES: Final = Table("tool-overrides", "tenant")
+
+AGENTS: Final = Table("agents", "platform", (CATALOG_INDEX,))
+TOOLS: Final = Table("tools", "platform")
+IDENTITY_BINDINGS: Final = Table("identity-bindings", "platform")
+KEY_HASHES: Final = Table("key-hashes", "platform")
+OPS_LOCKS: Final = Table("ops-locks", "platform")
+RUNTIME_REGION: Final = Table("runtime-region", "platform")
+
+TENANT_TABLES: Final = (
+    TENANTS,
+    INVOCATIONS,
+    JOBS,
+    SESSIONS,
+    WEBHOOKS,
+    DELIVERIES,
+    OUTBOX,
+    USAGE,
+    IDEMPOTENCY,
+    API_KEYS,
+    AUDIT,
+    TOOL_OVERRIDES,
+)
+PLATFORM_TABLES: Final = (AGENTS, TOOLS, IDENTITY_BINDINGS, KEY_HASHES, OPS_LOCKS, RUNTIME_REGION)
+TABLES: Final = TENANT_TABLES + PLATFORM_TABLES
+
+
+def tenant_partition(tenant_id: TenantId) -> str:
+    """Return the partition key of all of a tenant's items."""
+    return f"TENANT#{tenant_id}"
+
+
+def tenant_prefix(tenant_id: TenantId) -> str:
+    """Return the prefix of all of a tenant's S3 keys."""
+    return f"tenants/{tenant_id}/"

@@ -7,6 +7,7 @@ children in order; and it dies with the stack, however the stack ends.
 import asyncio
 import contextlib
 import ctypes
+import os
 import signal
 import socket
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -89,7 +90,8 @@ async def stop(process: asyncio.subprocess.Process, *, grace_s: float = 10.0) ->
     try:
         await asyncio.wait_for(process.wait(), grace_s)
     except TimeoutError:
-        process.kill()
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
         await process.wait()
 
 

@@ -3,6 +3,8 @@
 AWS credentials, regions and endpoints follow the SDK's own variables (`AWS_ENDPOINT_URL_*`).
 """
 
+import os
+from pathlib import Path
 from typing import Literal
 
 from pydantic import AliasChoices, Field, SecretStr
@@ -40,3 +42,24 @@ class Settings(BaseSettings):
     def agentcore_url(self) -> str:
         """AgentCore's data plane, without a trailing slash."""
         return (self.agentcore_endpoint or f"https://bedrock-agentcore.{self.runtime_region}.amazonaws.com").rstrip("/")
+
+
+class DevSettings(BaseSettings):
+    """What `lockgate dev` takes from the environment; its children get what it passes on and nothing else."""
+
+    model_config = SettingsConfigDict(frozen=True, extra="ignore")
+
+    port_offset: int = Field(
+        0, ge=0, le=57_000, validation_alias="PORT_OFFSET", description="added to every port of the stack"
+    )
+    state: Path | None = Field(
+        None, validation_alias="LOCKGATE_DEV_STATE", description="the stack's state; .lockgate in the checkout if unset"
+    )
+    webhook_allow: str = Field(
+        "", validation_alias="LOCKGATE_WEBHOOK_ALLOW", description="more receivers, host:port, separated by commas"
+    )
+
+    @property
+    def inherited(self) -> dict[str, str]:
+        """The variables any program needs to run at all."""
+        return {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TMPDIR") if name in os.environ}

@@ -1,0 +1,83 @@
+"""`lockgate`: the operator's command.
+
+A noun's module is imported when the noun is used, so that help is instant and a broken part breaks only itself.
+"""
+
+import importlib
+import sys
+from importlib.metadata import version
+from typing import Annotated, Final
+
+import typer
+
+from ops.cli.errors import ExitCode, complain
+
+app = typer.Typer(
+    name="lockgate",
+    help="Lockgate: agents as a service for many tenants.",
+    epilog="Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+# Noun, the module with its `app` or its function of that name, and its line in the help.
+_NOUNS: Final = (
+    ("dev", "ops.cli.dev", "The local stack: up, start, stop, status, reset."),
+    ("serve", "ops.cli.serve", "Run a gateway."),
+    ("work", "ops.cli.work", "Run a worker that drives jobs."),
+    ("runtime", "ops.cli.runtime", "Run the local AgentCore by itself."),
+)
+
+
+def main() -> None:
+    """Run the command line."""
+    app()
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"lockgate {version('lockgate')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    _version_wanted: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    pass
+
+
+def _mount(noun: str, module: str, summary: str) -> None:
+    @app.command(
+        noun,
+        help=summary,
+        add_help_option=False,
+        context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "allow_interspersed_args": False},
+    )
+    def _run(context: typer.Context) -> None:
+        _load(noun, module)(args=context.args, prog_name=f"lockgate {noun}")
+
+
+def _load(noun: str, module: str) -> typer.Typer:
+    try:
+        room = importlib.import_module(module)
+    except ImportError as error:
+        complain(f"`{noun}` cannot be loaded: {error}; `make install` brings what is missing")
+        sys.exit(ExitCode.FAILED)
+    mounted = getattr(room, "app", None)
+    if isinstance(mounted, typer.Typer):
+        return mounted
+    mounted = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+    mounted.command(noun)(getattr(room, noun))
+    return mounted
+
+
+for _noun in _NOUNS:
+    _mount(*_noun)
+
+
+if __name__ == "__main__":
+    main()

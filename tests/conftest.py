@@ -1,0 +1,132 @@
+"""Real parts for tests: one Valkey and one DynamoDB/S3 server per test process, on free ports, in temporary folders.
+
+They start when the first test asks for them and end with the process. Isolation between tests is by tenant: tables
+are made once per process (making them takes a second), and `tenant_id` gives every test tenants nobody else has.
+A test of what spans tenants (bindings, agents, the sweeper's index) that cannot pick unique names asks for
+`fresh_aws`, which has tables of its own. Redis is emptied before each test that asks for it.
+"""
+
+import asyncio
+import secrets
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import aioboto3
+import pytest
+from redis.asyncio import Redis
+
+from ops.bootstrap import ensure_bucket, ensure_tables
+from ops.devstack.process import free_port, stop
+from ops.devstack.stores import start_redis, start_store
+from tenancy.ids import TenantId
+from tests.clock import FakeClock
+
+if TYPE_CHECKING:
+    from types_aiobotocore_dynamodb.client import DynamoDBClient
+    from types_aiobotocore_s3.client import S3Client
+
+STORE_PYTHON = Path(__file__).parent.parent / ".venvs" / "store" / "bin" / "python"
+REGION = "eu-west-2"
+BUCKET = "lockgate-test-data"
+
+
+@dataclass(frozen=True, slots=True)
+class Aws:
+    """Unguarded clients of the real store, and the names of this test's tables and bucket."""
+
+    dynamodb: "DynamoDBClient"
+    s3: "S3Client"
+    table_prefix: str
+    bucket: str
+    session: aioboto3.Session
+    endpoint_url: str
+
+
+@pytest.fixture(scope="session")
+def parts_loop() -> Iterator[asyncio.Runner]:
+    """Give the session's parts an event loop of their own: each test has another."""
+    with asyncio.Runner() as runner:
+        yield runner
+
+
+@pytest.fixture(scope="session")
+def redis_server(parts_loop: asyncio.Runner, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Run a real Valkey; use `redis_url`."""
+    folder, port = tmp_path_factory.mktemp("redis"), free_port()
+    process = parts_loop.run(start_redis(port, folder / "data", folder / "log"))
+    yield f"redis://127.0.0.1:{port}/0"
+    parts_loop.run(stop(process))
+
+
+@pytest.fixture(scope="session")
+def store_url(parts_loop: asyncio.Runner, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Run a real DynamoDB/S3 server."""
+    folder, port = tmp_path_factory.mktemp("store"), free_port()
+    process = parts_loop.run(start_store(port, folder / "data", folder / "log", env_python=STORE_PYTHON))
+    yield f"http://127.0.0.1:{port}"
+    parts_loop.run(stop(process))
+
+
+@pytest.fixture(scope="session")
+def shared_tables(parts_loop: asyncio.Runner, store_url: str) -> str:
+    """Make this process's tables and bucket; return the tables' prefix."""
+    return parts_loop.run(_make_tables(store_url))
+
+
+@pytest.fixture
+async def redis_url(redis_server: str) -> str:
+    """Return the URL of a real Valkey that holds nothing."""
+    async with Redis.from_url(redis_server) as redis:
+        await redis.flushall()
+    return redis_server
+
+
+@pytest.fixture
+async def aws(store_url: str, shared_tables: str) -> AsyncIterator[Aws]:
+    """Return clients of the real store and tables shared within the process: use fresh tenants."""
+    async with AsyncExitStack() as stack:
+        yield await _clients(stack, store_url, shared_tables)
+
+
+@pytest.fixture
+async def fresh_aws(store_url: str) -> AsyncIterator[Aws]:
+    """Return clients of the real store and empty tables that only this test uses (slower: about a second)."""
+    prefix = await _make_tables(store_url)
+    async with AsyncExitStack() as stack:
+        yield await _clients(stack, store_url, prefix)
+
+
+@pytest.fixture
+def tenant_id() -> Callable[[], TenantId]:
+    """Return a maker of tenant ids that no other test has."""
+    return lambda: TenantId(f"t{secrets.token_hex(8)}")
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    """Return a clock that only the test moves."""
+    return FakeClock()
+
+
+async def _make_tables(store_url: str) -> str:
+    prefix = f"t{secrets.token_hex(4)}-"
+    async with AsyncExitStack() as stack:
+        aws = await _clients(stack, store_url, prefix)
+        await ensure_tables(aws.dynamodb, prefix)
+        await ensure_bucket(aws.s3, BUCKET, REGION)
+    return prefix
+
+
+async def _clients(stack: AsyncExitStack, store_url: str, prefix: str) -> Aws:
+    session = aioboto3.Session(aws_access_key_id="test", aws_secret_access_key="test", region_name=REGION)
+    return Aws(
+        dynamodb=await stack.enter_async_context(session.client("dynamodb", endpoint_url=store_url)),
+        s3=await stack.enter_async_context(session.client("s3", endpoint_url=store_url)),
+        table_prefix=prefix,
+        bucket=BUCKET,
+        session=session,
+        endpoint_url=store_url,
+    )

@@ -66,7 +66,7 @@ async def test_a_stale_copy_is_served_while_one_read_renews_it(
 ) -> None:
     await snapshots.get("a")
     store.records["a"] = "a2"
-    clock.advance(FRESH_S)
+    await clock.advance(FRESH_S)
     assert snapshots.peek("a") is None
     assert [await snapshots.get("a") for _ in range(3)] == ["a1", "a1", "a1"]
     await settled(snapshots)
@@ -79,11 +79,11 @@ async def test_a_failing_renewal_serves_the_stale_copy_until_it_is_too_old_then_
 ) -> None:
     await snapshots.get("a")
     store.failing = True
-    clock.advance(STALE_S - 1)
+    await clock.advance(STALE_S - 1)
     assert await snapshots.get("a") == "a1"
     await settled(snapshots)
     assert snapshots.failures == 1
-    clock.advance(1)
+    await clock.advance(1)
     with pytest.raises(OSError, match="store away"):
         await snapshots.get("a")
 
@@ -93,12 +93,12 @@ async def test_a_failing_renewal_is_tried_again_only_after_a_pause(
 ) -> None:
     await snapshots.get("a")
     store.failing = True
-    clock.advance(FRESH_S)
+    await clock.advance(FRESH_S)
     for _ in range(5):
         await snapshots.get("a")
         await settled(snapshots)
     assert len(store.reads) == 2
-    clock.advance(1.0)
+    await clock.advance(1.0)
     store.failing = False
     await snapshots.get("a")
     await settled(snapshots)
@@ -122,9 +122,9 @@ async def test_absence_is_remembered_for_two_seconds_at_most(
 ) -> None:
     assert await snapshots.get("b") is None
     store.records["b"] = "b1"
-    clock.advance(1.9)
+    await clock.advance(1.9)
     assert await snapshots.get("b") is None
-    clock.advance(0.1)
+    await clock.advance(0.1)
     assert await snapshots.get("b") == "b1"
 
 
@@ -133,7 +133,7 @@ async def test_a_record_found_deleted_is_served_no_longer(
 ) -> None:
     await snapshots.get("a")
     del store.records["a"]
-    clock.advance(FRESH_S)
+    await clock.advance(FRESH_S)
     await snapshots.get("a")
     await settled(snapshots)
     assert await snapshots.get("a") is None

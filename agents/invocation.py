@@ -1,6 +1,6 @@
 """One invocation as a typed value, what an agent answers, and the protocol of whatever carries it there."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Protocol
@@ -56,7 +56,7 @@ class Answer(Protocol):
         """Return the whole answer's JSON; raises RuntimeFaultError."""
         ...
 
-    def events(self) -> AsyncIterator[AgentEvent]:
+    def events(self) -> AsyncGenerator[AgentEvent, None]:
         """Yield the answer's events as they arrive; raises RuntimeFaultError."""
         ...
 

@@ -1,0 +1,91 @@
+"""From a request to the value that proves who is calling: a Principal, or a TenantContext.
+
+A handler that needs one takes it as an argument, so a route cannot be reached without it.
+"""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Final
+
+from aiohttp import web
+
+from gateway.errors import TenantMismatchError
+from gateway.identity import Authenticator, authorization_of, check_tenant_header, require_role
+from gateway.middleware import ACTING, ORIGIN
+from tenancy.audit import AuditTrail
+from tenancy.clock import Clock
+from tenancy.context import Principal, Role, TenantContext
+from tenancy.data_models import AuditEvent, TenantStatus
+from tenancy.errors import TenantSuspendedError, TenantUnknownError
+from tenancy.ids import TenantId, new_audit_id
+from tenancy.registry import TenantRegistry
+
+TENANT_HEADER: Final = "X-Tenant-Id"
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+PrincipalHandler = Callable[[web.Request, Principal], Awaitable[web.StreamResponse]]
+TenantHandler = Callable[[web.Request, TenantContext], Awaitable[web.StreamResponse]]
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """Lets callers in."""
+
+    authenticator: Authenticator
+    registry: TenantRegistry
+    audit: AuditTrail
+    clock: Clock
+
+    def principal(self, handler: PrincipalHandler) -> Handler:
+        """Guard a handler that any authenticated principal may reach."""
+
+        async def guarded(request: web.Request) -> web.StreamResponse:
+            return await handler(request, await self._principal(request))
+
+        return guarded
+
+    def tenant(self, role: Role, handler: TenantHandler) -> Handler:
+        """Guard a handler that acts for the caller's own, active tenant and needs `role`."""
+
+        async def guarded(request: web.Request) -> web.StreamResponse:
+            principal = await self._principal(request)
+            require_role(principal, role)
+            return await handler(request, await self.context(principal))
+
+        return guarded
+
+    async def context(self, principal: Principal) -> TenantContext:
+        """Return the principal's tenant as it stands; raises TenantUnknownError, TenantSuspendedError."""
+        if principal.tenant_id is None:
+            raise TenantUnknownError
+        tenant = await self.registry.get(principal.tenant_id)
+        if tenant.status is not TenantStatus.ACTIVE:
+            raise TenantSuspendedError
+        return TenantContext(tenant, principal)
+
+    async def _principal(self, request: web.Request) -> Principal:
+        principal = await self.authenticator.authenticate(authorization_of(request.headers))
+        request[ACTING] = (principal.tenant_id, principal.subject)
+        try:
+            check_tenant_header(principal, request.headers.get(TENANT_HEADER))
+        except TenantMismatchError as mismatch:
+            if mismatch.tenant_id is not None:
+                self._audit(request, mismatch, mismatch.tenant_id)
+            raise
+        return principal
+
+    def _audit(self, request: web.Request, mismatch: TenantMismatchError, tenant_id: TenantId) -> None:
+        now = self.clock.now()
+        self.audit.record(
+            AuditEvent(
+                tenant_id=tenant_id,
+                audit_id=new_audit_id(now),
+                actor=mismatch.subject,
+                operation="http.request",
+                outcome="refused",
+                reason="the X-Tenant-Id header names another tenant",
+                target=mismatch.named,
+                request_id=request[ORIGIN].request_id,
+                at=now,
+            )
+        )

@@ -1,0 +1,271 @@
+"""The request path: what happens to an invocation between the tenant's request and the agent's answer.
+
+    authenticate -> tenant context           gateway.access
+    read the invocation once                 gateway.negotiate, gateway.bodies
+    admit: proof passed as a value           tenancy.admission
+    runtime.stream(permit, invocation)       agents.runtime
+    meter taps the raw answer                Run
+    JSON | event stream | job                here
+
+Everything an invocation holds (its session's turn, its place among the live ones, the upstream connection) is held
+by one nest of context managers, so that whatever ends it, an error, the tenant, a drain or the caller leaving,
+frees all of it, stops the agent's work and closes the record.
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing, asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import orjson
+from aiohttp import web
+
+from agents.catalog import Catalog
+from agents.errors import AgentFailedError, RuntimeFaultError
+from agents.invocation import AgentError, Answer, Invocation, Invoke, TraceHeaders
+from agents.sessions import Sessions
+from agents.turns import Turns
+from gateway.bodies import InvocationBody, read_invocation
+from gateway.errors import FieldFault, FieldsInvalidError
+from gateway.journal import Journal
+from gateway.live import InvocationCancelledError, LiveInvocations
+from gateway.negotiate import mode_of
+from gateway.record import Report, Verdict, begun, closed, judge
+from gateway.schemas import JobAccepted
+from gateway.sse import HEADERS, EventStream
+from jobs.queue import JobQueue
+from tenancy.admission import Permit, admit
+from tenancy.clock import Clock
+from tenancy.context import TenantContext
+from tenancy.data_models import AgentVersion, InvocationRecord, Mode, Status
+from tenancy.errors import StoreUnavailableError
+from tenancy.ids import AgentName, InvocationId, RequestId, SessionId, new_invocation_id
+from tenancy.store import TenantStores
+
+# A terminal event is worth this long to a reader that has stopped reading.
+LAST_WORD_S = 5.0
+
+
+class Stopper(Protocol):
+    """Ends an agent's work from outside."""
+
+    async def stop(self, agent: AgentVersion, session_id: SessionId) -> None:
+        """End the whole runtime session."""
+        ...
+
+    async def stop_turn(self, agent: AgentVersion, session_id: SessionId, invocation_id: InvocationId) -> bool:
+        """End one turn and keep its session; tells whether the agent confirmed it."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Durations:
+    """How long each mode may take, and the longest silence on a stream, in seconds."""
+
+    sync_s: float
+    stream_s: float
+    heartbeat_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """What the HTTP exchange itself contributes."""
+
+    request_id: RequestId
+    trace: TraceHeaders
+
+
+@dataclass(frozen=True, slots=True)
+class Admitted:
+    """An invocation that may run, its record, and whether its session is new."""
+
+    permit: Permit
+    invocation: Invocation
+    record: InvocationRecord
+    fresh: bool
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """The ids as every answer's headers carry them."""
+        return {"X-Invocation-Id": self.invocation.id, "X-Session-Id": self.invocation.session_id}
+
+    @property
+    def ids(self) -> dict[str, str]:
+        """The ids as events carry them."""
+        return {"invocationId": self.invocation.id, "sessionId": self.invocation.session_id}
+
+
+@dataclass(slots=True)
+class Run:
+    """An open invocation: its record as begun, the agent's answer, and the meter on it."""
+
+    record: InvocationRecord
+    answer: Answer = field(init=False)
+    chunks: int = 0
+    answer_bytes: int = 0
+
+    async def read(self) -> bytes:
+        """Return a whole answer."""
+        body = await self.answer.read()
+        self.answer_bytes = len(body)
+        return body
+
+    async def chunks_of_answer(self) -> AsyncGenerator[bytes, None]:
+        """Yield each event's own JSON; raises AgentFailedError where the agent raised."""
+        async with aclosing(self.answer.events()) as events:
+            async for event in events:
+                if isinstance(event, AgentError):
+                    raise AgentFailedError(event.kind)
+                self.chunks += 1
+                self.answer_bytes += len(event.data)
+                yield event.data
+
+
+@dataclass(frozen=True, slots=True)
+class RequestPath:
+    """Carries invocations; every part is injected and shared by all requests of the process."""
+
+    catalog: Catalog
+    sessions: Sessions
+    turns: Turns
+    stores: TenantStores
+    journal: Journal
+    live: LiveInvocations
+    runtime: Invoke
+    stopper: Stopper
+    jobs: JobQueue
+    clock: Clock
+    durations: Durations
+    report: Report
+
+    async def invoke(
+        self, request: web.Request, ctx: TenantContext, name: AgentName, origin: Origin
+    ) -> web.StreamResponse:
+        """Answer `POST /v1/agents/{agent}/invocations` in the mode the caller asked for."""
+        self.live.check_open()
+        agent = await self.catalog.get(name)
+        mode = mode_of(request.headers.getall("Accept", ()), request.headers.getall("Prefer", ()), agent.modes)
+        body = await read_invocation(request, agent.body_limit_bytes)
+        permit = admit(ctx, agent)
+        if mode is Mode.ASYNC:
+            return await self._submit(permit, body, origin)
+        session = await self.sessions.open(ctx.tenant_id, agent, body.request.session_id)
+        if session.agent_version != agent.version:
+            permit = admit(ctx, await self.catalog.get(name, session.agent_version))
+        invocation = Invocation(
+            id=new_invocation_id(self.clock.now()),
+            ctx=ctx,
+            agent=permit.agent,
+            mode=mode,
+            session_id=session.id,
+            body=body.input_json,
+            trace=origin.trace,
+        )
+        admitted = Admitted(
+            permit, invocation, begun(invocation, body, origin.request_id, self.clock.now()), session.fresh
+        )
+        if mode is Mode.STREAM:
+            return await self._stream(request, admitted)
+        async with self._opened(admitted, self.durations.sync_s) as run:
+            answer = await run.read()
+        return web.Response(body=answer, content_type="application/json", headers=admitted.headers)
+
+    async def _stream(self, request: web.Request, admitted: Admitted) -> web.StreamResponse:
+        response = web.StreamResponse(headers=HEADERS | admitted.headers)
+        events = EventStream(response, self.clock)
+        verdict = judge(None)
+        try:
+            async with self._opened(admitted, self.durations.stream_s) as run:
+                await response.prepare(request)
+                await events.started(admitted.ids)
+                async with events.heartbeat(self.durations.heartbeat_s), aclosing(run.chunks_of_answer()) as chunks:
+                    async for data in chunks:
+                        await events.chunk(data)
+        except ConnectionResetError:
+            raise
+        except Exception as failure:
+            # Before the first byte a failure is a problem document; after it, the stream's one terminal event.
+            if not response.prepared:
+                raise
+            verdict = judge(failure)
+        try:
+            async with asyncio.timeout(LAST_WORD_S):
+                await events.ended(verdict.event, admitted.ids | verdict.details)
+                await response.write_eof()
+        except TimeoutError:
+            if request.transport is not None:
+                request.transport.abort()
+        return response
+
+    async def _submit(self, permit: Permit, body: InvocationBody, origin: Origin) -> web.StreamResponse:
+        asked = body.request
+        if asked.session_id is not None:
+            raise FieldsInvalidError([FieldFault("/sessionId", "a job always has a session of its own")])
+        job = await self.jobs.submit(
+            permit.ctx,
+            permit.agent,
+            body=body.input_json,
+            principal=permit.ctx.principal.subject,
+            request_id=origin.request_id,
+            metadata_json=None if asked.metadata is None else orjson.dumps(asked.metadata).decode(),
+            webhook_id=asked.webhook_id,
+            traceparent=origin.trace.traceparent,
+        )
+        accepted = JobAccepted(job_id=job.job_id, status=job.status, agent=job.agent, created_at=job.created_at)
+        return web.Response(
+            status=202,
+            body=accepted.to_json(),
+            content_type="application/json",
+            headers={
+                "Location": f"/v1/jobs/{job.job_id}",
+                "Retry-After": "1",
+                "Preference-Applied": "respond-async",
+            },
+        )
+
+    @asynccontextmanager
+    async def _opened(self, admitted: Admitted, limit_s: float) -> AsyncIterator[Run]:
+        """Hold an invocation open for the block. Its record is readable on every process before the block begins."""
+        invocation, run = admitted.invocation, Run(admitted.record)
+        tenant_id, started_s = admitted.permit.ctx.tenant_id, self.clock.monotonic()
+        async with self.turns.turn(tenant_id, invocation.session_id, invocation.id, fresh=admitted.fresh):
+            stored = self.journal.stored(run.record)
+            try:
+                async with (
+                    self.live.serving(tenant_id, invocation.id, limit_s),
+                    self.runtime(admitted.permit, invocation) as run.answer,
+                ):
+                    await stored
+                    yield run
+            except BaseException as end:
+                verdict = await self._verdict(run.record, end)
+                if not verdict.agent_ended:
+                    await self._stop(invocation)
+                self._close(run, verdict, started_s)
+                if verdict.status is Status.CANCELLED and isinstance(end, RuntimeFaultError):
+                    raise InvocationCancelledError from end
+                raise
+            self._close(run, judge(None), started_s)
+
+    def _close(self, run: Run, verdict: Verdict, started_s: float) -> None:
+        final = closed(run.record, verdict, run.chunks, run.answer_bytes, self.clock.now())
+        self.journal.put(final)
+        self.report(final, self.clock.monotonic() - started_s)
+
+    async def _verdict(self, record: InvocationRecord, end: BaseException) -> Verdict:
+        """Judge how the invocation ended; a broken answer may be a cancel that another process carried out."""
+        if isinstance(end, RuntimeFaultError) and not end.nothing_ran:
+            key = InvocationRecord.key_of(record.tenant_id, record.invocation_id)
+            with suppress(StoreUnavailableError):
+                stored = await self.stores.db(record.tenant_id).get(InvocationRecord, key, consistent=True)
+                if stored is not None and stored.cancel_requested_at is not None:
+                    return judge(InvocationCancelledError())
+        return judge(end)
+
+    async def _stop(self, invocation: Invocation) -> None:
+        """End the agent's work on this turn, its whole session if it does not confirm."""
+        agent, session_id = invocation.agent, invocation.session_id
+        with suppress(RuntimeFaultError):
+            if not (agent.kit and await self.stopper.stop_turn(agent, session_id, invocation.id)):
+                await self.stopper.stop(agent, session_id)

@@ -1,0 +1,114 @@
+"""The invocations this process is serving now, and how to end one early.
+
+An invocation runs inside one `asyncio.timeout` scope that bounds its total time; ending it early moves that
+deadline to now, so that a time-out and an order to stop take the same well-trodden way out.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from gateway.errors import DrainingError
+from tenancy.errors import LockgateError
+from tenancy.ids import InvocationId, TenantId
+
+
+class EndedEarlyError(LockgateError):
+    """Root of what ends an invocation before its agent is done."""
+
+
+class InvocationTimedOutError(EndedEarlyError):
+    """It took longer than its mode allows."""
+
+    code = "upstream_timeout"
+
+
+class InvocationCancelledError(EndedEarlyError):
+    """Its tenant cancelled it."""
+
+    code = "cancelled"
+
+
+class InvocationDrainedError(EndedEarlyError):
+    """The process serving it had to end."""
+
+    code = "draining"
+
+
+@dataclass(slots=True)
+class LiveInvocation:
+    """One invocation being served."""
+
+    scope: asyncio.Timeout
+    ending: type[EndedEarlyError] = InvocationTimedOutError
+
+    def end(self, ending: type[EndedEarlyError]) -> None:
+        """End it as soon as the event loop comes round; a second order changes nothing."""
+        if self.ending is InvocationTimedOutError and not self.scope.expired():
+            self.ending = ending
+            self.scope.reschedule(asyncio.get_running_loop().time())
+
+
+class LiveInvocations:
+    """All of them, by tenant and id: an order names both, so no tenant can end another's."""
+
+    def __init__(self) -> None:
+        self._live: dict[tuple[TenantId, InvocationId], LiveInvocation] = {}
+        self._draining = False
+        self._idle = asyncio.Event()
+        self._idle.set()
+
+    def __len__(self) -> int:
+        """How many are being served."""
+        return len(self._live)
+
+    @property
+    def draining(self) -> bool:
+        """Whether nothing new is taken."""
+        return self._draining
+
+    def check_open(self) -> None:
+        """Raise DrainingError once nothing new is taken."""
+        if self._draining:
+            raise DrainingError
+
+    @asynccontextmanager
+    async def serving(
+        self, tenant_id: TenantId, invocation_id: InvocationId, limit_s: float
+    ) -> AsyncIterator[LiveInvocation]:
+        """Serve an invocation in the block for at most `limit_s`; raises EndedEarlyError."""
+        key = (tenant_id, invocation_id)
+        live = LiveInvocation(asyncio.timeout(limit_s))
+        try:
+            async with live.scope:
+                self._live[key] = live
+                self._idle.clear()
+                try:
+                    yield live
+                finally:
+                    del self._live[key]
+                    if not self._live:
+                        self._idle.set()
+        except TimeoutError:
+            if not live.scope.expired():
+                raise
+            raise live.ending from None
+
+    def cancel(self, tenant_id: TenantId, invocation_id: InvocationId) -> bool:
+        """Cancel an invocation; tells whether this process serves it."""
+        live = self._live.get((tenant_id, invocation_id))
+        if live is None:
+            return False
+        live.end(InvocationCancelledError)
+        return True
+
+    async def drain(self, grace_s: float) -> None:
+        """Take nothing new, let what runs finish for `grace_s`, then end what is left."""
+        self._draining = True
+        try:
+            await asyncio.wait_for(self._idle.wait(), grace_s)
+        except TimeoutError:
+            for live in list(self._live.values()):
+                live.end(InvocationDrainedError)
+            await self._idle.wait()

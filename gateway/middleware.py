@@ -1,0 +1,99 @@
+"""What every exchange gets, whatever its route: a request id, a trace, CORS, problems for errors, one wide line."""
+
+from typing import Final
+
+import structlog
+from aiohttp import web
+from aiohttp.typedefs import Handler
+
+from gateway import cors
+from gateway.invoke import Origin
+from gateway.problems import problem_of, respond
+from gateway.trace import continued
+from tenancy.clock import Clock
+from tenancy.errors import InvalidIdError
+from tenancy.ids import RequestId, TenantId, new_request_id, parse_request_id
+
+ORIGIN: Final = web.RequestKey("origin", Origin)
+# Set once the caller is known, for the line alone.
+ACTING: Final = web.RequestKey("acting", tuple[TenantId | None, str])
+
+_log = structlog.get_logger("gateway.request")
+
+
+class Edge:
+    """The outermost middleware and the signal that dresses every answer, streams included."""
+
+    def __init__(self, clock: Clock, cors_origins: frozenset[str]) -> None:
+        self._clock = clock
+        self._cors_origins = cors_origins
+
+    def install(self, app: web.Application) -> None:
+        """Put the edge around all of an application's routes."""
+        app.middlewares.append(self._around)
+        app.on_response_prepare.append(self._dress)
+
+    @web.middleware
+    async def _around(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        started_s = self._clock.monotonic()
+        request[ORIGIN] = Origin(
+            self._request_id(request),
+            continued(request.headers.get("traceparent"), request.headers.get("tracestate")),
+        )
+        status = 499
+        try:
+            response = await self._answer(request, handler)
+            status = response.status
+        finally:
+            self._line(request, status, started_s)
+        return response
+
+    async def _answer(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        preflight = cors.preflight(request, self._cors_origins)
+        if preflight is not None:
+            return preflight
+        try:
+            return await handler(request)
+        except ConnectionResetError:
+            raise
+        except Exception as error:
+            problem = problem_of(error)
+            if problem.status == web.HTTPInternalServerError.status_code:
+                _log.error("request failed", request=request[ORIGIN].request_id, exc_info=error)
+            return respond(problem, request[ORIGIN].request_id)
+
+    async def _dress(self, request: web.Request, response: web.StreamResponse) -> None:
+        origin = request.get(ORIGIN)
+        if origin is not None:
+            response.headers["X-Request-Id"] = origin.request_id
+            if origin.trace.traceparent is not None:
+                response.headers["traceparent"] = origin.trace.traceparent
+        response.headers["X-Content-Type-Options"] = "nosniff"
+        response.headers["Server"] = "lockgate"
+        cors.allow(request, response, self._cors_origins)
+
+    def _request_id(self, request: web.Request) -> RequestId:
+        try:
+            return parse_request_id(request.headers.get("X-Request-Id", ""))
+        except InvalidIdError:
+            return new_request_id(self._clock.now())
+
+    def _line(self, request: web.Request, status: int, started_s: float) -> None:
+        resource = request.match_info.route.resource
+        tenant, principal = request.get(ACTING, (None, None))
+        origin = request[ORIGIN]
+        _log.info(
+            "request",
+            method=request.method if request.method in _METHODS else "other",
+            # The route's pattern, never the path: a path is the caller's own text.
+            route="unmatched" if resource is None else resource.canonical,
+            status=status,
+            request=origin.request_id,
+            trace=(origin.trace.traceparent or "")[3:35],
+            tenant=tenant,
+            principal=principal,
+            duration_ms=round((self._clock.monotonic() - started_s) * 1000, 1),
+        )
+
+
+_METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})

@@ -1,0 +1,164 @@
+"""The one table from an error to its HTTP answer: RFC 9457 problem documents with a stable `code`.
+
+Every sentence here is fixed: nothing of the request, of the agent's answer or of a stack trace can reach a caller.
+"""
+
+from dataclasses import dataclass, field
+from typing import Final
+
+import orjson
+from aiohttp import web
+
+from agents import errors as agents
+from gateway import errors as gateway
+from gateway import live
+from tenancy import errors as tenancy
+from tenancy.errors import LockgateError
+
+CONTENT_TYPE: Final = "application/problem+json"
+_SOON: Final = {"Retry-After": "1"}
+_LATER: Final = {"Retry-After": "5"}
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """A problem before it is bound to one request."""
+
+    status: int
+    code: str
+    title: str
+    detail: str
+    headers: dict[str, str] = field(default_factory=dict)
+    members: dict[str, object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    status: int
+    title: str
+    detail: str
+    headers: dict[str, str] = field(default_factory=dict)
+
+
+_INTERNAL: Final = _Row(
+    500, "Internal error", "Lockgate failed to handle this request. Quote the requestId to support."
+)
+_TABLE: Final[dict[type[BaseException], _Row]] = {
+    gateway.BodyMalformedError: _Row(400, "Malformed body", "The body must be valid JSON in UTF-8."),
+    gateway.FieldsInvalidError: _Row(422, "Invalid fields", "Some fields are not acceptable; see errors."),
+    gateway.BodyTooLargeError: _Row(413, "Body too large", "The body is larger than this agent takes; see limitBytes."),
+    gateway.BodyTimeoutError: _Row(408, "Request timed out", "The body did not arrive in time. Send it again."),
+    gateway.MediaTypeUnsupportedError: _Row(415, "Unsupported media type", "Send the body as application/json."),
+    gateway.NotAcceptableError: _Row(
+        406, "Mode not declared", "The agent does not offer the mode asked for by Accept or Prefer; see modes."
+    ),
+    gateway.NotFoundError: _Row(404, "Not found", "There is no such resource."),
+    gateway.JournalFullError: _Row(503, "Overloaded", "Lockgate is overloaded. Try again shortly.", _SOON),
+    gateway.DrainingError: _Row(503, "Draining", "This process is about to end. Try again.", _SOON),
+    live.InvocationTimedOutError: _Row(504, "Agent timed out", "The agent took longer than its mode allows."),
+    live.InvocationCancelledError: _Row(409, "Invocation cancelled", "The invocation was cancelled while it ran."),
+    live.InvocationDrainedError: _Row(503, "Draining", "The platform is being updated. Invoke again.", _SOON),
+    gateway.DirectoryUnboundError: _Row(
+        403, "Directory unbound", "This directory's application is bound to no tenant."
+    ),
+    gateway.RoleMissingError: _Row(403, "Role missing", "The credentials lack the role this route needs; see role."),
+    gateway.TenantMismatchError: _Row(
+        403, "Tenant mismatch", "X-Tenant-Id names another tenant than the credentials belong to. Leave it out."
+    ),
+    gateway.IdentityUnavailableError: _Row(
+        503, "Identity unavailable", "The identity provider's keys could not be read. Try again.", _SOON
+    ),
+    tenancy.InvalidIdError: _Row(404, "Not found", "There is no such resource."),
+    tenancy.TenantUnknownError: _Row(403, "Unknown tenant", "The credentials belong to no tenant of this platform."),
+    tenancy.TenantSuspendedError: _Row(403, "Tenant suspended", "The tenant is suspended. Contact the operator."),
+    tenancy.TierTooLowError: _Row(403, "Tier too low", "The agent needs a higher tier than the tenant has."),
+    tenancy.TenantAccessViolation: _Row(403, "Access refused", "The request reached for data outside its tenant."),
+    tenancy.StoreUnavailableError: _Row(503, "Store unavailable", "The data store did not answer. Try again.", _SOON),
+    agents.AgentUnknownError: _Row(404, "Not found", "There is no such resource."),
+    agents.SessionUnknownError: _Row(404, "Not found", "There is no such resource."),
+    agents.SessionBusyError: _Row(
+        409, "Session busy", "Another turn of this session is still running. Wait for it or cancel it."
+    ),
+    agents.RuntimeThrottledError: _Row(503, "Runtime throttled", "AgentCore is throttling. Try again.", _LATER),
+    agents.RuntimeQuotaError: _Row(503, "Runtime full", "No runtime session is free now. Try again.", _LATER),
+    agents.RuntimeBusyError: _Row(503, "Runtime busy", "The session is being set up or torn down. Try again.", _SOON),
+    agents.RuntimeUnreachableError: _Row(502, "Runtime unreachable", "AgentCore could not be reached."),
+    agents.RuntimeMissingError: _Row(502, "Runtime missing", "The agent's runtime does not exist."),
+    agents.RuntimeRefusedError: _Row(502, "Runtime refused", "AgentCore did not accept the invocation."),
+    agents.RuntimeBrokenError: _Row(502, "Runtime failed", "AgentCore failed or answered what is not an answer."),
+    agents.AgentFailedError: _Row(502, "Agent failed", "The agent raised an error or did not start."),
+    agents.AgentAnswerTooLargeError: _Row(502, "Answer too large", "The agent's answer is larger than is passed on."),
+    agents.RuntimeTimeoutError: _Row(504, "Agent timed out", "The agent took longer than its mode allows."),
+    agents.StreamInterruptedError: _Row(502, "Answer interrupted", "The connection to the agent broke."),
+}
+# Answers that must not tell an unknown resource from another tenant's share one code.
+_CODES: Final[dict[type[BaseException], str]] = {
+    tenancy.InvalidIdError: "not_found",
+    agents.AgentUnknownError: "not_found",
+    agents.SessionUnknownError: "not_found",
+}
+_HTTP: Final = {
+    400: ("bad_request", "The request is not valid HTTP."),
+    404: ("not_found", "There is no such resource."),
+    405: ("method_not_allowed", "The resource does not take this method; see Allow."),
+    411: ("length_required", "Send a Content-Length."),
+    413: ("body_too_large", "The body is larger than is taken here."),
+    417: ("expectation_failed", "Only `Expect: 100-continue` is understood."),
+}
+
+
+def problem_of(error: BaseException) -> Problem:
+    """Return the problem an error is answered with; an unknown one is an internal error."""
+    if isinstance(error, web.HTTPException):
+        code, detail = _HTTP.get(error.status, ("http_error", "The request could not be handled."))
+        allow = {"Allow": error.headers["Allow"]} if "Allow" in error.headers else {}
+        return Problem(error.status, code, error.reason, detail, allow)
+    if isinstance(error, gateway.TokenRefusedError):
+        return Problem(401, error.code, "Unauthenticated", error.description, {"WWW-Authenticate": error.challenge})
+    kind = next((kind for kind in type(error).__mro__ if kind in _TABLE), None)
+    if kind is None or not isinstance(error, LockgateError):
+        return Problem(_INTERNAL.status, "internal_error", _INTERNAL.title, _INTERNAL.detail)
+    row = _TABLE[kind]
+    code = _CODES.get(kind, error.code)
+    return Problem(row.status, code, row.title, row.detail, row.headers, _members(error))
+
+
+def _members(error: LockgateError) -> dict[str, object]:
+    match error:
+        case gateway.FieldsInvalidError():
+            return {"errors": [{"pointer": fault.pointer, "detail": fault.message} for fault in error.faults]}
+        case gateway.NotAcceptableError():
+            return {"modes": [mode.value for mode in error.modes]}
+        case gateway.RoleMissingError():
+            return {"role": error.role.value}
+        case gateway.BodyTooLargeError():
+            return {"limitBytes": error.limit_bytes}
+        case _:
+            return {}
+
+
+def render(problem: Problem, request_id: str) -> bytes:
+    """Return the problem document of one request."""
+    return orjson.dumps(
+        {
+            "type": f"urn:lockgate:problem:{problem.code}",
+            "title": problem.title,
+            "status": problem.status,
+            "detail": problem.detail,
+            "instance": f"urn:lockgate:request:{request_id}",
+            "code": problem.code,
+            "requestId": request_id,
+            "errors": [],
+            **problem.members,
+        }
+    )
+
+
+def respond(problem: Problem, request_id: str) -> web.Response:
+    """Return the HTTP answer of one request's problem."""
+    return web.Response(
+        status=problem.status,
+        body=render(problem, request_id),
+        content_type=CONTENT_TYPE,
+        headers={"Cache-Control": "no-store"} | problem.headers,
+    )

@@ -1,0 +1,136 @@
+"""An invocation's record from its beginning to its end, and the judgement of how it ended."""
+
+import asyncio
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final
+
+import orjson
+import structlog
+from prometheus_client import CollectorRegistry, Counter, Histogram
+
+from agents.errors import AgentFailedError, RuntimeFaultError
+from agents.invocation import Invocation
+from gateway.bodies import InvocationBody
+from gateway.live import InvocationCancelledError
+from gateway.problems import problem_of
+from tenancy.data_models import Failure, InvocationRecord, Status
+from tenancy.ids import RequestId
+
+KEPT: Final = timedelta(days=90)
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """How an invocation ended; `agent_ended` where the agent's work is over without being stopped."""
+
+    status: Status
+    failure: Failure | None = None
+    agent_ended: bool = False
+
+    @property
+    def event(self) -> str:
+        """The terminal event's name."""
+        return {
+            Status.SUCCEEDED: "invocation.completed",
+            Status.CANCELLED: "invocation.cancelled",
+        }.get(self.status, "invocation.failed")
+
+    @property
+    def details(self) -> dict[str, str]:
+        """What the terminal event says beside the ids."""
+        status = {"status": self.status.value}
+        return status if self.failure is None else status | {"code": self.failure.code, "detail": self.failure.detail}
+
+
+_LEFT: Final = Verdict(
+    Status.CANCELLED, Failure(code="client_disconnected", detail="The caller closed the connection.")
+)
+
+
+def judge(end: BaseException | None) -> Verdict:
+    """Judge an invocation by the exception that ended it."""
+    match end:
+        case None:
+            return Verdict(Status.SUCCEEDED, agent_ended=True)
+        case InvocationCancelledError():
+            return Verdict(Status.CANCELLED)
+        case asyncio.CancelledError() | ConnectionResetError() | GeneratorExit():
+            return _LEFT
+        case _:
+            problem = problem_of(end)
+            over = isinstance(end, AgentFailedError) or (isinstance(end, RuntimeFaultError) and end.nothing_ran)
+            return Verdict(Status.FAILED, Failure(code=problem.code, detail=problem.detail), agent_ended=over)
+
+
+def begun(invocation: Invocation, body: InvocationBody, request_id: RequestId, now: datetime) -> InvocationRecord:
+    """Return the record of an invocation that is about to run."""
+    metadata = body.request.metadata
+    return InvocationRecord(
+        tenant_id=invocation.ctx.tenant_id,
+        invocation_id=invocation.id,
+        agent=invocation.agent.name,
+        agent_version=invocation.agent.version,
+        mode=invocation.mode,
+        status=Status.RUNNING,
+        session_id=invocation.session_id,
+        principal=invocation.ctx.principal.subject,
+        request_id=request_id,
+        created_at=now,
+        metadata_json=None if metadata is None else orjson.dumps(metadata).decode(),
+        ttl=int((now + KEPT).timestamp()),
+    )
+
+
+def closed(
+    record: InvocationRecord, verdict: Verdict, chunks: int, answer_bytes: int, now: datetime
+) -> InvocationRecord:
+    """Return the record as it stays."""
+    return record.model_copy(
+        update={
+            "status": verdict.status,
+            "error": verdict.failure,
+            "ended_at": now,
+            "chunks": chunks,
+            "answer_bytes": answer_bytes,
+        }
+    )
+
+
+class Report:
+    """Says once per invocation how it went: one wide line, one count, one duration. Never what was said."""
+
+    def __init__(self, metrics: CollectorRegistry) -> None:
+        self._log = structlog.get_logger("gateway.invocation")
+        self._ended = Counter(
+            "lockgate_invocations_total", "Invocations ended", ["agent", "mode", "status", "code"], registry=metrics
+        )
+        self._seconds = Histogram(
+            "lockgate_invocation_seconds",
+            "From admission to the last byte",
+            ["agent", "mode"],
+            registry=metrics,
+            buckets=(0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900, 3600),
+        )
+
+    def __call__(self, record: InvocationRecord, duration_s: float) -> None:
+        """Report an invocation that has ended."""
+        code = "" if record.error is None else record.error.code
+        self._ended.labels(record.agent, record.mode, record.status, code).inc()
+        self._seconds.labels(record.agent, record.mode).observe(duration_s)
+        self._log.info(
+            "invocation",
+            tenant=record.tenant_id,
+            principal=record.principal,
+            invocation=record.invocation_id,
+            request=record.request_id,
+            session=record.session_id,
+            agent=record.agent,
+            version=record.agent_version,
+            mode=record.mode.value,
+            status=record.status.value,
+            code=code,
+            chunks=record.chunks,
+            answer_bytes=record.answer_bytes,
+            duration_ms=round(duration_s * 1000, 1),
+        )

@@ -73,6 +73,10 @@ imports: .venv/.installed ## import contracts
 .PHONY: check
 check: lint types imports test ## all that CI runs
 
+.PHONY: docs
+docs: .venv/.installed ## write the papers' generated parts again
+	@$(BIN)/python -m tests.docs.generate
+
 .PHONY: format
 format: .venv/.installed ## format the code
 	@$(BIN)/ruff check --fix-only --quiet .

@@ -1,5 +1,6 @@
 """What can go wrong on the tenancy floor; `gateway.problems` turns each into an HTTP answer."""
 
+from collections.abc import Callable
 from typing import ClassVar, Literal, TypeAlias
 
 Layer: TypeAlias = Literal["door", "client_guard"]
@@ -41,6 +42,10 @@ class TenantAccessViolation(LockgateError):
         self.operation = operation
         self.resource = resource
         self.reason = reason
+
+
+OnViolation: TypeAlias = Callable[[TenantAccessViolation], None]
+"""Told of each violation at once, before it is raised; must not block."""
 
 
 class ConditionFailedError(LockgateError):

@@ -1,0 +1,67 @@
+"""Botocore's errors as Lockgate's: the doors let no AWS error through that a caller is meant to handle."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
+
+import aiohttp
+from botocore.exceptions import ClientError, CredentialRetrievalError, HTTPClientError, IncompleteReadError
+from botocore.parsers import ResponseParserError
+
+from tenancy.errors import ConditionFailedError, LockgateError, StoreUnavailableError
+
+_CONDITION: Final = "ConditionalCheckFailed"
+_CONDITION_CODES: Final = frozenset({"ConditionalCheckFailedException", "PreconditionFailed"})
+# What a later attempt may get past; a transaction tells its reasons in a list of its own, without "Exception".
+_PASSING: Final = frozenset(
+    {
+        "InternalServerError",
+        "ItemCollectionSizeLimitExceeded",
+        "LimitExceededException",
+        "ProvisionedThroughputExceeded",
+        "ProvisionedThroughputExceededException",
+        "RequestLimitExceeded",
+        "RequestTimeout",
+        "ServiceUnavailable",
+        "SlowDown",
+        "ThrottlingError",
+        "ThrottlingException",
+        "TransactionConflict",
+        "TransactionConflictException",
+        "TransactionInProgressException",
+    }
+)
+_SERVER_FAULT: Final = 500
+_BROKEN: Final = (
+    HTTPClientError,
+    IncompleteReadError,
+    ResponseParserError,
+    CredentialRetrievalError,
+    aiohttp.ClientError,
+    TimeoutError,
+)
+
+
+@contextmanager
+def store_faults() -> Iterator[None]:
+    """Raise ConditionFailedError and StoreUnavailableError for what AWS or the network did; the rest is a bug."""
+    try:
+        yield
+    except ClientError as error:
+        translated = _translate(error)
+        if translated is None:
+            raise
+        raise translated from error
+    except _BROKEN as error:
+        raise StoreUnavailableError from error
+
+
+def _translate(error: ClientError) -> LockgateError | None:
+    code = error.response["Error"]["Code"]
+    reasons = {reason.get("Code", "None") for reason in error.response.get("CancellationReasons", [])}
+    if code in _CONDITION_CODES or _CONDITION in reasons:
+        return ConditionFailedError()
+    status = error.response["ResponseMetadata"]["HTTPStatusCode"]
+    if code in _PASSING or reasons & _PASSING or status >= _SERVER_FAULT:
+        return StoreUnavailableError()
+    return None

@@ -2,7 +2,7 @@
 
 import base64
 import binascii
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TypeVar
 
 from aiohttp import web
@@ -142,7 +142,7 @@ class _Window(BaseModel):
 
 def _page(request: web.Request, name: str, rows: Sequence[tuple[str, views.View]]) -> web.Response:
     """Return one page of rows, each with its sort key; the token is the last key of the page before."""
-    window = _validated(_Window, request.query.items())
+    window = _validated(_Window, request.query)
     try:
         after = base64.urlsafe_b64decode(window.after).decode()
     except (binascii.Error, UnicodeDecodeError) as error:
@@ -162,9 +162,9 @@ def _parse(model: type[M], body: bytes) -> M:
         raise _invalid(error) from error
 
 
-def _validated(model: type[M], fields: object) -> M:
+def _validated(model: type[M], fields: Mapping[str, str]) -> M:
     try:
-        return model.model_validate(dict(fields))
+        return model.model_validate(fields)
     except ValidationError as error:
         raise _invalid(error) from error
 

@@ -11,7 +11,7 @@ import signal
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Literal
+from typing import Any, Literal
 
 import aiohttp
 from multidict import CIMultiDict
@@ -28,6 +28,7 @@ State = Literal["starting", "ready", "ending"]
 _log = logging.getLogger(__name__)
 _RETRY_PING_S = 0.1
 _HOST = "http://localhost"
+_FOR_EVER = aiohttp.ClientTimeout(total=None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +57,7 @@ class Session:
         self._http = aiohttp.ClientSession(
             connector=aiohttp.UnixConnector(order.socket, limit=0),
             auto_decompress=False,
-            timeout=aiohttp.ClientTimeout(total=None),
+            timeout=_FOR_EVER,
             skip_auto_headers=("Accept", "Accept-Encoding", "Content-Type", "User-Agent"),
         )
         self._rules = rules
@@ -82,8 +83,9 @@ class Session:
         process = self.running()
         while True:
             look = asyncio.get_running_loop().create_task(self._look())
+            events: tuple[asyncio.Future[Any], ...] = (look, self.to_end, process.exited)
             try:
-                await asyncio.wait({look, self.to_end, process.exited}, return_when=asyncio.FIRST_COMPLETED)
+                await asyncio.wait(events, return_when=asyncio.FIRST_COMPLETED)
             finally:
                 look.cancel()
                 await asyncio.wait({look})
@@ -144,7 +146,7 @@ class Session:
         return self.process
 
     async def _until_healthy(self, process: AgentProcess) -> None:
-        while await self._ping() is None:
+        while await self._ping(_FOR_EVER) is None:
             if process.exited.done():
                 _log.warning("agent process %d of %s ended with %d", process.pid, self.key, process.exited.result())
                 raise AgentFaultError.answered(500)
@@ -152,18 +154,15 @@ class Session:
 
     async def _look(self) -> EndReason | None:
         await self._clock.sleep(self._limits.ping_every_s)
-        try:
-            async with Deadline(self._clock, self._limits.ping_timeout_s):
-                ping = await self._ping()
-        except TimeoutError:
-            ping = None
+        # The machine's own time: how long a process on it may take to answer, whatever clock sessions live by.
+        ping = await self._ping(aiohttp.ClientTimeout(total=self._limits.ping_timeout_s))
         now = self._clock.monotonic()
         self.seen.pinged(ping, now)
         return verdict(self.seen, self._rules, now)
 
-    async def _ping(self) -> Ping | None:
+    async def _ping(self, timeout: aiohttp.ClientTimeout) -> Ping | None:  # noqa: ASYNC109 - aiohttp's own value
         try:
-            async with self._http.get(f"{_HOST}/ping") as answer:
+            async with self._http.get(f"{_HOST}/ping", timeout=timeout) as answer:
                 return Ping.model_validate_json(await answer.read()) if answer.status == HTTPStatus.OK else None
         except (aiohttp.ClientError, OSError, ValidationError):
             return None

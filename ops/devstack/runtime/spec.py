@@ -14,6 +14,9 @@ from ops.devstack.runtime.headers import may_be_forwarded
 _DEFAULT_IDLE_S = 900
 _DEFAULT_LIFETIME_S = 28_800
 
+RoleArn = Annotated[str, StringConstraints(max_length=2048, pattern=r"^arn:aws(-[^:]+)?:iam::([0-9]{12})?:role/.+$")]
+VariableName = Annotated[str, StringConstraints(min_length=1, max_length=100)]
+VariableValue = Annotated[str, StringConstraints(max_length=5000)]
 RuntimeName = Annotated[str, StringConstraints(pattern=r"^[a-zA-Z][a-zA-Z0-9_]{0,47}$")]
 EndpointName = RuntimeName
 VersionText = Annotated[str, StringConstraints(pattern=r"^[1-9][0-9]{0,4}$")]
@@ -139,9 +142,7 @@ class RuntimeSpec(Wire):
     """One immutable version of a runtime, as its owner described it."""
 
     agent_runtime_artifact: Artifact
-    role_arn: Annotated[
-        str, StringConstraints(max_length=2048, pattern=r"^arn:aws(-[^:]+)?:iam::([0-9]{12})?:role/.+$")
-    ]
+    role_arn: RoleArn
     network_configuration: NetworkConfiguration
     description: Annotated[str, StringConstraints(min_length=1, max_length=4096)] | None = None
     authorizer_configuration: AuthorizerConfiguration | None = None
@@ -150,13 +151,7 @@ class RuntimeSpec(Wire):
     lifecycle_configuration: LifecycleConfiguration = Field(
         default_factory=lambda: LifecycleConfiguration.model_validate({})
     )
-    environment_variables: Annotated[
-        dict[
-            Annotated[str, StringConstraints(min_length=1, max_length=100)],
-            Annotated[str, StringConstraints(max_length=5000)],
-        ],
-        Field(max_length=50),
-    ] = {}
+    environment_variables: Annotated[dict[VariableName, VariableValue], Field(max_length=50)] = {}
 
     @model_validator(mode="after")
     def _authorization_needs_jwt(self) -> Self:

@@ -138,9 +138,8 @@ class Supervisor:
             slow = self._faults.take(key.runtime_id, STARTS)
             await session.start(await self._zygotes.get(code.python), slow.delay_s if slow else 0.0)
             entry.started.set_result(None)
-            _log.info(
-                "ready runtime=%s session=%s s=%.3f", key.runtime_id, key.session_id, self._clock.monotonic() - begun
-            )
+            took = self._clock.monotonic() - begun
+            _log.info("ready runtime=%s session=%s s=%.3f", key.runtime_id, key.session_id, took)
             reason = await session.watch()
         except RuntimeApiError as error:
             reason = "failed"

@@ -21,14 +21,14 @@ def encode(tenant_id: TenantId, after: str | None) -> str | None:
     return base64.urlsafe_b64encode(orjson.dumps([tenant_id, after])).decode().rstrip("=")
 
 
-def decode(tenant_id: TenantId, cursor: str | None) -> str | None:
-    """Return the sort key to go on behind; raises FieldsInvalidError."""
+def decode(tenant_id: TenantId, cursor: str | None, prefix: str) -> str | None:
+    """Return the sort key to go on behind, one that begins with `prefix`; raises FieldsInvalidError."""
     if cursor is None:
         return None
     try:
         padded = cursor[:_CURSOR_MAX] + "=" * (-len(cursor) % 4)
         match orjson.loads(base64.b64decode(padded, altchars=b"-_", validate=True)):
-            case [str(owner), str(after)] if owner == tenant_id:
+            case [str(owner), str(after)] if owner == tenant_id and after.startswith(prefix):
                 return after
     except (binascii.Error, ValueError):
         pass

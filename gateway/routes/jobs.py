@@ -11,7 +11,7 @@ from gateway.routes.answers import json_answer
 from gateway.schemas import JobView, PageView, job_json
 from jobs.store import JobStore
 from tenancy.context import TenantContext
-from tenancy.data_models import Status
+from tenancy.data_models import JobRecord, Status
 from tenancy.ids import parse_job_id
 
 POLL_AGAIN_S: Final = "2"
@@ -28,7 +28,7 @@ class JobRoutes:
         page = await self.jobs.list(
             ctx.tenant_id,
             limit=limit_of(request),
-            after=decode(ctx.tenant_id, request.query.get("cursor")),
+            after=decode(ctx.tenant_id, request.query.get("cursor"), JobRecord.SORT_PREFIX),
             status=_status_of(request),
         )
         views = tuple(JobView.of(job) for job in page.items)

@@ -10,25 +10,30 @@ from tenancy.ids import TenantId
 ACME, GLOBEX = TenantId("acme"), TenantId("globex")
 
 
-@given(st.text(min_size=1, max_size=60))
+@given(st.text(max_size=60).map("JOB#{}".format))
 def test_a_cursor_leads_its_tenant_back_to_the_key(after: str) -> None:
-    assert decode(ACME, encode(ACME, after)) == after
+    assert decode(ACME, encode(ACME, after), "JOB#") == after
 
 
 def test_the_end_of_a_list_has_no_cursor() -> None:
     assert encode(ACME, None) is None
-    assert decode(ACME, None) is None
+    assert decode(ACME, None, "JOB#") is None
 
 
 def test_a_cursor_is_bound_to_its_tenant() -> None:
     with pytest.raises(FieldsInvalidError):
-        decode(GLOBEX, encode(ACME, "JOB#1"))
+        decode(GLOBEX, encode(ACME, "JOB#1"), "JOB#")
 
 
 @given(st.text(max_size=80))
 def test_a_made_up_cursor_is_refused(text: str) -> None:
     with pytest.raises(FieldsInvalidError):
-        decode(ACME, text)
+        decode(ACME, text, "JOB#")
+
+
+def test_a_cursor_of_another_list_is_refused() -> None:
+    with pytest.raises(FieldsInvalidError):
+        decode(ACME, encode(ACME, "INV#1"), "JOB#")
 
 
 @pytest.mark.parametrize("limit", ["0", "101", "-1", "1.5", "", "x", "٣", "99999999999"])

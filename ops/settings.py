@@ -47,7 +47,7 @@ class Settings(BaseSettings):
 class DevSettings(BaseSettings):
     """What `lockgate dev` takes from the environment; its children get what it passes on and nothing else."""
 
-    model_config = SettingsConfigDict(frozen=True, extra="ignore")
+    model_config = SettingsConfigDict(frozen=True, extra="ignore", env_ignore_empty=True)
 
     port_offset: int = Field(
         0, ge=0, le=57_000, validation_alias="PORT_OFFSET", description="added to every port of the stack"

@@ -17,8 +17,11 @@ def serve(
 ) -> None:
     """Run a gateway until SIGTERM or Ctrl-C."""
     # What a gateway imports takes longer than showing its help.
-    from ops.serve import serve as run  # noqa: PLC0415
+    from ops.cli.environment import settings_of  # noqa: PLC0415
     from ops.settings import Settings  # noqa: PLC0415
 
+    settings = settings_of(Settings)
+    from ops.serve import serve as run  # noqa: PLC0415
+
     with explained():
-        asyncio.run(run(Settings(), host=host, port=port, private_port=private_port or port + 1))
+        asyncio.run(run(settings, host=host, port=port, private_port=private_port or port + 1))

@@ -1,0 +1,33 @@
+"""What can go wrong while a job is driven; none of it is a job's own failure, which is part of its record."""
+
+from datetime import datetime
+
+from tenancy.errors import LockgateError
+
+
+class IllegalTransitionError(LockgateError):
+    """A job cannot go from where it stands to the wanted status."""
+
+    code = "illegal_transition"
+
+
+class LeaseLostError(LockgateError):
+    """Another worker holds the job now, or it has ended: nothing may be written under the old fence."""
+
+    code = "lease_lost"
+
+
+class QueueUnavailableError(LockgateError):
+    """Redis did not take a tick in time; the job itself is stored."""
+
+    code = "queue_unavailable"
+
+
+class TickAgainError(LockgateError):
+    """The same tick must be run again: at `at`, or after a growing pause where that is None."""
+
+    code = "tick_again"
+
+    def __init__(self, reason: str, *, at: datetime | None = None) -> None:
+        super().__init__(reason)
+        self.at = at

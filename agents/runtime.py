@@ -1,0 +1,275 @@
+"""AgentCore's data plane: carries admitted invocations to agents, and stops, starts and looks at their work.
+
+A call is repeated only when AgentCore refused it before any agent code ran, and never once an answer has begun.
+Leaving an invocation closes its connection at once. The ARN goes out as one encoded path segment that nothing may
+re-encode (see agents.sigv4).
+"""
+
+import asyncio
+import secrets
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Final
+from urllib.parse import quote, urlsplit
+
+import aiohttp
+import orjson
+import structlog
+from yarl import URL
+
+from agents.answer import EVENT_STREAM, JSON, AnswerLimits, HttpAnswer
+from agents.authorize import Authorizer, Outgoing
+from agents.errors import (
+    RuntimeBrokenError,
+    RuntimeBusyError,
+    RuntimeFaultError,
+    RuntimeMissingError,
+    RuntimeRefusedError,
+    RuntimeThrottledError,
+    RuntimeTimeoutError,
+)
+from agents.faults import refusal, sending
+from agents.inband import ACTION_HEADER, REF_HEADER, InbandStatus, parse_status
+from agents.invocation import Answer, Invocation, TraceHeaders
+from agents.sigv4 import canonical_query
+from tenancy.admission import Permit
+from tenancy.clock import Clock
+from tenancy.data_models import AgentVersion, Mode
+from tenancy.errors import TenantAccessViolation
+from tenancy.ids import InvocationId, JobId, SessionId
+
+SESSION_HEADER: Final = "X-Amzn-Bedrock-AgentCore-Runtime-Session-Id"
+CONNECT_TIMEOUT_S: Final = 5.0
+# A cold microVM may take two minutes until its agent answers; the others speak to a running one.
+START_TIMEOUT_S: Final = 130.0
+PROBE_TIMEOUT_S: Final = 8.0
+STOP_TURN_TIMEOUT_S: Final = 1.0
+# AgentCore gives a session up to 15 s to end.
+STOP_TIMEOUT_S: Final = 20.0
+# Longer than an idle connection is kept by us, shorter than by AgentCore, so that we are the ones who close.
+KEEPALIVE_S: Final = 15.0
+# The longest wait before each repeat; the actual one is any part of it. A session that is being provisioned or torn
+# down takes longer than a throttle.
+_BUSY_WAITS_S: Final = (0.5, 1.5)
+_THROTTLE_WAITS_S: Final = (0.25, 0.75)
+_TARGETS_KEPT: Final = 1024
+_NO_TRACE: Final = TraceHeaders()
+# What stands between us and AgentCore may change these.
+_UNSIGNED: Final = frozenset({"Accept", "traceparent", "tracestate"})
+
+_log = structlog.get_logger("agents.runtime")
+
+
+def any_part() -> float:
+    """Return any number from 0 to 1."""
+    return secrets.randbelow(1001) / 1000
+
+
+def open_http() -> aiohttp.ClientSession:
+    """Return the client session to give to AgentCore: pooled, and nothing added to or taken from what is sent."""
+    return aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEPALIVE_S),
+        cookie_jar=aiohttp.DummyCookieJar(),
+        auto_decompress=False,
+        trust_env=False,
+        # No encoding: the agent's bytes go on as they are. Not signed: these two are ours to add anywhere.
+        headers={"Accept-Encoding": "identity", "User-Agent": "lockgate"},
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class RuntimeTimeouts:
+    """How long an answer may take in all, by mode; a stream must begin within a sync answer's time."""
+
+    sync_s: float
+    stream_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Target:
+    url: URL
+    host: str
+    path: str
+    query: str
+
+
+class AgentCore:
+    """The client; one for a process. As a callable it is an `agents.invocation.Invoke`."""
+
+    def __init__(
+        self,
+        http: aiohttp.ClientSession,
+        authorizer: Authorizer,
+        *,
+        endpoint: str,
+        clock: Clock,
+        timeouts: RuntimeTimeouts,
+        limits: AnswerLimits,
+        jitter: Callable[[], float] = any_part,
+    ) -> None:
+        self._http = http
+        self._authorizer = authorizer
+        self._endpoint = endpoint.rstrip("/")
+        self._host = urlsplit(endpoint).netloc
+        self._clock = clock
+        self._timeouts = timeouts
+        self._limits = limits
+        self._jitter = jitter
+        self._targets: dict[tuple[str, str, str], _Target] = {}
+
+    @asynccontextmanager
+    async def __call__(self, permit: Permit, invocation: Invocation) -> AsyncIterator[Answer]:
+        """Open the invocation; raises RuntimeFaultError, and TenantAccessViolation for a permit that is not its own."""
+        _require_own(permit, invocation)
+        streams = invocation.mode is Mode.STREAM
+        headers = _headers(
+            invocation.session_id, f"{EVENT_STREAM}, {JSON}" if streams else JSON, invocation.trace, ref=invocation.id
+        )
+        response = await self._post(
+            self._target(invocation.agent, "invocations"),
+            headers,
+            invocation.body,
+            total_s=self._timeouts.stream_s if streams else self._timeouts.sync_s,
+            begin_s=self._timeouts.sync_s,
+        )
+        try:
+            yield _answer(response, invocation.session_id, invocation.mode, self._limits)
+        finally:
+            # Only an answer read to its end has given its connection back before.
+            response.close()
+
+    async def stop(self, agent: AgentVersion, session_id: SessionId) -> None:
+        """End a session and all it runs; one that is gone is fine. Raises RuntimeFaultError."""
+        body = orjson.dumps({"clientToken": secrets.token_hex(24)})
+        headers = _headers(session_id, JSON, _NO_TRACE)
+        target = self._target(agent, "stopruntimesession")
+        try:
+            response = await self._post(target, headers, body, total_s=STOP_TIMEOUT_S, begin_s=STOP_TIMEOUT_S)
+        except RuntimeMissingError:
+            return
+        response.release()
+
+    async def stop_turn(self, agent: AgentVersion, session_id: SessionId, invocation_id: InvocationId) -> bool:
+        """End one turn and keep its session; True if the agent confirms within a second that it no longer runs."""
+        if not agent.kit:
+            return False
+        try:
+            status = await self._ask(agent, session_id, "stop", invocation_id, timeout_s=STOP_TURN_TIMEOUT_S)
+        except RuntimeFaultError as fault:
+            _log.warning("turn_not_stopped", invocation_id=invocation_id, agent=agent.name, code=fault.code)
+            return False
+        return status.state != "running"
+
+    async def start_job(
+        self, agent: AgentVersion, session_id: SessionId, job_id: JobId, body: bytes, trace: TraceHeaders
+    ) -> InbandStatus:
+        """Start a job, once however often it is asked for, and return how it stands; raises RuntimeFaultError."""
+        return await self._ask(agent, session_id, "start", job_id, body=body, trace=trace, timeout_s=START_TIMEOUT_S)
+
+    async def probe_job(self, agent: AgentVersion, session_id: SessionId, job_id: JobId) -> InbandStatus:
+        """Return how a job stands; "unknown" from a session that was lost. Raises RuntimeFaultError."""
+        return await self._ask(agent, session_id, "status", job_id, timeout_s=PROBE_TIMEOUT_S)
+
+    async def _ask(
+        self,
+        agent: AgentVersion,
+        session_id: SessionId,
+        action: str,
+        ref: str,
+        *,
+        timeout_s: float,
+        body: bytes = b"{}",
+        trace: TraceHeaders = _NO_TRACE,
+    ) -> InbandStatus:
+        if not agent.kit:
+            # It would take the question for a turn.
+            raise RuntimeRefusedError("the agent is not built with lockgate-kit")
+        headers = _headers(session_id, JSON, trace, ref=ref) | {ACTION_HEADER: action}
+        try:
+            async with asyncio.timeout(timeout_s):
+                response = await self._post(
+                    self._target(agent, "invocations"), headers, body, total_s=timeout_s, begin_s=timeout_s
+                )
+                try:
+                    status = parse_status(await _answer(response, session_id, Mode.SYNC, self._limits).read())
+                finally:
+                    response.close()
+        except TimeoutError as error:
+            raise RuntimeTimeoutError from error
+        if status.ref != ref:
+            raise RuntimeBrokenError("an in-band answer about something else")
+        return status
+
+    async def _post(
+        self, target: _Target, headers: dict[str, str], body: bytes, *, total_s: float, begin_s: float
+    ) -> aiohttp.ClientResponse:
+        """Return an answer whose status is 200, after repeating what AgentCore refused to run."""
+        for repeat in range(len(_BUSY_WAITS_S)):
+            try:
+                return await self._post_once(target, headers, body, total_s=total_s, begin_s=begin_s)
+            except (RuntimeBusyError, RuntimeThrottledError) as fault:
+                waits_s = _BUSY_WAITS_S if isinstance(fault, RuntimeBusyError) else _THROTTLE_WAITS_S
+                _log.info("runtime_refused", code=fault.code, repeat=repeat + 1)
+                await self._clock.sleep(self._jitter() * waits_s[repeat])
+        return await self._post_once(target, headers, body, total_s=total_s, begin_s=begin_s)
+
+    async def _post_once(
+        self, target: _Target, headers: dict[str, str], body: bytes, *, total_s: float, begin_s: float
+    ) -> aiohttp.ClientResponse:
+        headers = {"Host": target.host, **headers}
+        signable = {name: value for name, value in headers.items() if name not in _UNSIGNED}
+        proof = await self._authorizer.headers(Outgoing("POST", target.path, target.query, signable, body))
+        with sending():
+            async with asyncio.timeout(begin_s):
+                response = await self._http.post(
+                    target.url,
+                    data=body,
+                    headers={**headers, **proof},
+                    timeout=aiohttp.ClientTimeout(total=total_s, sock_connect=CONNECT_TIMEOUT_S),
+                    allow_redirects=False,
+                )
+        if response.status != 200:  # noqa: PLR2004 - AgentCore knows no other success
+            raise await refusal(response)
+        return response
+
+    def _target(self, agent: AgentVersion, operation: str) -> _Target:
+        key = (agent.runtime_arn, agent.qualifier, operation)
+        target = self._targets.get(key)
+        if target is None:
+            path = f"/runtimes/{quote(agent.runtime_arn, safe='')}/{operation}"
+            query = canonical_query([("qualifier", agent.qualifier)])
+            target = _Target(URL(f"{self._endpoint}{path}?{query}", encoded=True), self._host, path, query)
+            if len(self._targets) >= _TARGETS_KEPT:
+                self._targets.clear()
+            self._targets[key] = target
+        return target
+
+
+def _headers(session_id: SessionId, accept: str, trace: TraceHeaders, *, ref: str | None = None) -> dict[str, str]:
+    headers = {SESSION_HEADER: session_id, "Content-Type": JSON, "Accept": accept}
+    if ref is not None:
+        headers[REF_HEADER] = ref
+    if trace.traceparent is not None:
+        headers["traceparent"] = trace.traceparent
+        if trace.tracestate is not None:
+            headers["tracestate"] = trace.tracestate
+    return headers
+
+
+def _answer(response: aiohttp.ClientResponse, session_id: SessionId, mode: Mode, limits: AnswerLimits) -> HttpAnswer:
+    if response.headers.get(SESSION_HEADER, session_id) != session_id:
+        raise RuntimeBrokenError("an answer of another session")
+    return HttpAnswer(response, mode, limits)
+
+
+def _require_own(permit: Permit, invocation: Invocation) -> None:
+    tenant_id = invocation.ctx.tenant_id
+    if permit.ctx.tenant_id != tenant_id or permit.agent.key() != invocation.agent.key():
+        raise TenantAccessViolation(
+            tenant_id=tenant_id,
+            layer="door",
+            operation="InvokeAgentRuntime",
+            resource=invocation.agent.name,
+            reason="the permit was given to another tenant or for another agent",
+        )

@@ -57,8 +57,10 @@ class StoredItem(BaseModel, ABC):
         return {}
 
     def to_item(self) -> Item:
-        """Return the whole item as DynamoDB attribute values."""
-        fields = {name: _SERIALIZE(value) for name, value in self.model_dump(mode="json", exclude_none=True).items()}
+        """Return the whole item as DynamoDB attribute values; None is stored only where it must be said."""
+        said = {name: None for name, field in type(self).model_fields.items() if field.is_required()}
+        stated = said | self.model_dump(mode="json", exclude_none=True)
+        fields = {name: _SERIALIZE(value) for name, value in stated.items()}
         indexed = {name: _SERIALIZE(value) for name, value in self.index_keys().items()}
         return fields | indexed | self.key().to_item()
 
@@ -468,7 +470,7 @@ class AgentVersion(StoredItem):
 
     def key(self) -> Key:
         """Return `AGENT#{name}` / `VERSION#{semver}`."""
-        return Key(f"AGENT#{self.name}", f"VERSION#{self.version}")
+        return agent_key(self.name, self.version)
 
     def index_keys(self) -> dict[str, str]:
         """Stand in the catalog for as long as the version is promoted."""
@@ -563,6 +565,11 @@ class RegionFlag(StoredItem):
     def key(self) -> Key:
         """Return the one flag's key."""
         return Key("REGION#active", "METADATA")
+
+
+def agent_key(name: AgentName, version: str) -> Key:
+    """Return the key of one version of an agent."""
+    return Key(f"AGENT#{name}", f"VERSION#{version}")
 
 
 def binding_key(issuer: str, directory: str, client_id: str) -> Key:

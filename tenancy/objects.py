@@ -7,6 +7,7 @@ the way can read as another key. It suffices alone, as does the guard on the cli
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final, Never
+from urllib.parse import unquote
 
 from botocore.exceptions import ClientError
 
@@ -89,11 +90,13 @@ class TenantScopedS3:
             )
 
     def _check(self, operation: str, key: str) -> None:
-        if not key.startswith(self._prefix):
-            self._refuse(operation, "the key is not under the tenant's prefix")
-        segments = key.split("/")
-        if "" in segments or not _STEPS.isdisjoint(segments) or not key.isprintable() or "\\" in key:
-            self._refuse(operation, "the key has segments or characters that may be read as another key")
+        # Also as a server would read it that decodes the key once more.
+        for form in (key, unquote(key)):
+            if not form.startswith(self._prefix):
+                self._refuse(operation, "the key is not under the tenant's prefix")
+            segments = form.split("/")
+            if "" in segments or not _STEPS.isdisjoint(segments) or not form.isprintable() or "\\" in form:
+                self._refuse(operation, "the key has segments or characters that may be read as another key")
 
     @contextmanager
     def _acting(self, operation: str, *keys: str) -> Iterator[None]:

@@ -1,0 +1,91 @@
+"""The guard on the AWS clients themselves: every call, through a door or raw, is held to the running task's scope.
+
+Botocore asks it before it builds a request: nothing has left the process when a call is refused. It reads
+`tenancy.scope.active_scope()` and judges by its own means, so it suffices alone. Without a scope nothing is reached:
+making tables, and whatever else is not done in someone's name, uses a client that was never guarded.
+
+Credentials of a tenant's own (a session per tenant whose IAM policy demands `dynamodb:LeadingKeys`) are meant to hang
+on the same scope: a credential provider of the client that reads `active_scope()` needs no change to either layer.
+
+What it does not defend against is code in this process that sets out to deceive it; it holds mistakes and confused
+deputies.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Protocol, TypeAlias
+
+from tenancy.errors import OnViolation, TenantAccessViolation
+from tenancy.guard_items import ItemGuard
+from tenancy.guard_objects import ObjectGuard
+from tenancy.reach import VERBS, CallRefusedError, Reach, TenantReach
+from tenancy.scope import Scope, TenantScope, active_scope
+
+if TYPE_CHECKING:
+    from types_aiobotocore_dynamodb.client import DynamoDBClient
+    from types_aiobotocore_s3.client import S3Client
+
+
+class Operation(Protocol):
+    """What botocore tells of the operation being called."""
+
+    @property
+    def name(self) -> str:
+        """The operation's name as in AWS's documentation."""
+        ...
+
+
+Judge: TypeAlias = Callable[[Scope, str, Mapping[str, object]], None]
+"""Raises CallRefusedError for a call (operation, parameters) that the scope does not cover."""
+
+
+def install(client: "DynamoDBClient | S3Client", *, table_prefix: str, bucket: str, on_violation: OnViolation) -> None:
+    """Hold every call of this client to the active scope, on the tables and the bucket of one deployment."""
+    service = client.meta.service_model.service_name
+    judge = _judges(table_prefix, bucket)[service]
+
+    def check(params: Mapping[str, object], model: Operation, **_: object) -> None:
+        scope = active_scope()
+        try:
+            judge(_some(scope, service), model.name, params)
+        except CallRefusedError as refused:
+            violation = TenantAccessViolation(
+                tenant_id=scope.tenant_id if isinstance(scope, TenantScope) else None,
+                layer="client_guard",
+                operation=model.name,
+                resource=refused.resource,
+                reason=refused.reason,
+            )
+            on_violation(violation)
+            raise violation from refused
+
+    # First, before any handler acts on the call; last, on what the others made of it.
+    client.meta.events.register_first(f"before-parameter-build.{service}", check)
+    client.meta.events.register_last(f"before-parameter-build.{service}", check)
+
+
+def _judges(table_prefix: str, bucket: str) -> dict[str, Judge]:
+    items, objects = ItemGuard(table_prefix), ObjectGuard(bucket)
+
+    def judge_items(scope: Scope, operation: str, params: Mapping[str, object]) -> None:
+        items.check(_reach(scope), operation, params)
+
+    def judge_objects(scope: Scope, operation: str, params: Mapping[str, object]) -> None:
+        if not isinstance(scope, TenantScope):
+            raise CallRefusedError("no platform verb reaches objects", bucket)
+        objects.check(scope.tenant_id, operation, params)
+
+    return {"dynamodb": judge_items, "s3": judge_objects}
+
+
+def _some(scope: Scope | None, service: str) -> Scope:
+    if scope is None:
+        raise CallRefusedError("the task acts in no scope", service)
+    return scope
+
+
+def _reach(scope: Scope) -> Reach:
+    if isinstance(scope, TenantScope):
+        return TenantReach(scope.tenant_id)
+    if scope.verb not in VERBS:
+        raise CallRefusedError("the platform has no such verb", "dynamodb")
+    return VERBS[scope.verb]

@@ -1,0 +1,125 @@
+"""What a scope may reach in DynamoDB, as the guard on the client sees it.
+
+A tenant reaches its own partition of every tenant table and nothing else. A platform verb reaches what its one row
+of VERBS says: one operation, one table, one kind of key. The doors do not use this module: each layer judges alone.
+"""
+
+import re
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+from tenancy import tables
+from tenancy.errors import LockgateError
+from tenancy.ids import TenantId
+from tenancy.tables import CATALOG_INDEX, SWEEP_INDEX, Index, Table
+
+_SHARD: Final = re.compile(rf"SWEEP#[0-{tables.SWEEP_SHARDS - 1}]", re.ASCII)
+
+
+class CallRefusedError(LockgateError):
+    """A call that the active scope does not cover; `reason` is a fixed sentence, `resource` what was called."""
+
+    def __init__(self, reason: str, resource: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.resource = resource
+
+
+class Reach(Protocol):
+    """The limits of one scope."""
+
+    def operates(self, operation: str) -> bool:
+        """Tell whether the AWS operation may be called at all."""
+        ...
+
+    def holds_table(self, table: Table) -> bool:
+        """Tell whether the table may be touched."""
+        ...
+
+    def holds_key(self, partition: str) -> bool:
+        """Tell whether a table's own partition may be touched."""
+        ...
+
+    def holds_index_key(self, index: Index, partition: str) -> bool:
+        """Tell whether an index's partition may be read."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class TenantReach:
+    """One tenant's own data."""
+
+    tenant_id: TenantId
+
+    def operates(self, operation: str) -> bool:
+        """Allow what the tenants' door does; never a scan, PartiQL or the administration of tables."""
+        return operation in _TENANT_OPERATIONS
+
+    def holds_table(self, table: Table) -> bool:
+        """Allow every tenant table."""
+        return table.owner == "tenant"
+
+    def holds_key(self, partition: str) -> bool:
+        """Allow exactly `TENANT#{id}`: a prefix would let tenant a1 reach a11."""
+        return partition == f"TENANT#{self.tenant_id}"
+
+    def holds_index_key(self, index: Index, partition: str) -> bool:
+        """Allow `TENANT#{id}#…`, which no index that spans tenants uses."""
+        return index != SWEEP_INDEX and partition.startswith(f"TENANT#{self.tenant_id}#")
+
+    def may_carry(self, table: Table, attribute: str, value: str | None) -> bool:
+        """Tell whether an item may be stored with this value (None where it is no text), in every index too."""
+        if attribute == "tenant_id":
+            return value == self.tenant_id
+        for index in table.indexes:
+            if attribute == index.partition_key:
+                return value is not None and self._may_stand_in(index, value)
+            if attribute == index.sort_key and index == SWEEP_INDEX:
+                # `{time}#{tenant}#{record}`: the sweeper acts for the tenant it finds here.
+                return value is not None and value.split("#")[1:2] == [self.tenant_id]
+        return True
+
+    def _may_stand_in(self, index: Index, partition: str) -> bool:
+        if index == SWEEP_INDEX:
+            return _SHARD.fullmatch(partition) is not None
+        return self.holds_index_key(index, partition)
+
+
+@dataclass(frozen=True, slots=True)
+class VerbReach:
+    """One operation on one kind of platform item, by its key or by one partition of one index."""
+
+    operation: str
+    table: Table
+    key_prefix: str = ""
+    index: Index | None = None
+    index_key: str = ""
+
+    def operates(self, operation: str) -> bool:
+        """Allow the verb's one operation."""
+        return operation == self.operation
+
+    def holds_table(self, table: Table) -> bool:
+        """Allow the verb's one table."""
+        return table == self.table
+
+    def holds_key(self, partition: str) -> bool:
+        """Allow keys of the verb's kind."""
+        return self.index is None and partition.startswith(self.key_prefix)
+
+    def holds_index_key(self, index: Index, partition: str) -> bool:
+        """Allow the verb's one partition of its one index."""
+        return index == self.index and partition == self.index_key
+
+
+_TENANT_OPERATIONS: Final = frozenset(
+    {"GetItem", "PutItem", "UpdateItem", "DeleteItem", "Query", "BatchWriteItem", "TransactWriteItems"}
+)
+
+VERBS: Final = {
+    "binding": VerbReach("GetItem", tables.IDENTITY_BINDINGS, "BINDING#"),
+    "put_binding": VerbReach("PutItem", tables.IDENTITY_BINDINGS, "BINDING#"),
+    "promoted_agents": VerbReach("Query", tables.AGENTS, index=CATALOG_INDEX, index_key="CATALOG"),
+    "agent_version": VerbReach("GetItem", tables.AGENTS, "AGENT#"),
+    "put_agent_version": VerbReach("PutItem", tables.AGENTS, "AGENT#"),
+}

@@ -10,6 +10,7 @@ import secrets
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from io import BytesIO
 from typing import Final
 from urllib.parse import quote, urlsplit
 
@@ -54,6 +55,7 @@ KEEPALIVE_S: Final = 15.0
 _BUSY_WAITS_S: Final = (0.5, 1.5)
 _THROTTLE_WAITS_S: Final = (0.25, 0.75)
 _TARGETS_KEPT: Final = 1024
+_PIECES_FROM_BYTES: Final = 262_144
 _NO_TRACE: Final = TraceHeaders()
 # What stands between us and AgentCore may change these.
 _UNSIGNED: Final = frozenset({"Accept", "traceparent", "tracestate"})
@@ -224,7 +226,8 @@ class AgentCore:
             async with asyncio.timeout(begin_s):
                 response = await self._http.post(
                     target.url,
-                    data=body,
+                    # Long bodies in pieces, so that sending one holds up nobody else.
+                    data=body if len(body) <= _PIECES_FROM_BYTES else BytesIO(body),
                     headers={**headers, **proof},
                     timeout=aiohttp.ClientTimeout(total=total_s, sock_connect=CONNECT_TIMEOUT_S),
                     allow_redirects=False,

@@ -9,12 +9,14 @@ from dataclasses import dataclass
 from typing import Final
 
 from agents.errors import AgentUnknownError
+from tenancy.changes import ChangeFeed
 from tenancy.clock import Clock
 from tenancy.data_models import AgentVersion, ReleaseState
 from tenancy.ids import AgentName
 from tenancy.platform_store import PlatformStore
 from tenancy.snapshots import Snapshots
 
+KIND: Final = "agent"
 FRESH_S: Final = 30.0
 STALE_S: Final = 3600.0
 _VERSIONS_KEPT: Final = 1024
@@ -31,14 +33,24 @@ class _Promoted:
 class Catalog:
     """The invokable agents; one for a process."""
 
-    def __init__(self, store: PlatformStore, *, clock: Clock) -> None:
+    def __init__(self, store: PlatformStore, changes: ChangeFeed, *, clock: Clock) -> None:
         self._store = store
+        self._changes = changes
         self._promoted: Snapshots[str, _Promoted] = Snapshots(
             self._load_promoted, clock=clock, fresh_s=FRESH_S, stale_s=STALE_S, size=1
         )
         self._others: Snapshots[tuple[AgentName, str], AgentVersion] = Snapshots(
             self._load_other, clock=clock, fresh_s=FRESH_S, stale_s=STALE_S, size=_VERSIONS_KEPT
         )
+
+        changes.on(KIND, lambda _: self.clear())
+        changes.on_gap(self.clear)
+
+    async def register(self, version: AgentVersion) -> None:
+        """Store a version, in place of the one it had, and tell every process."""
+        await self._store.put_agent_version(version)
+        self.clear()
+        await self._changes.publish(KIND, version.name)
 
     async def get(self, name: AgentName, version: str | None = None) -> AgentVersion:
         """Return the newest promoted version, or the one asked for; raises AgentUnknownError."""

@@ -1,0 +1,253 @@
+"""Builds every object of a process once, in order, and closes them in reverse.
+
+`floor` is what each process stands on: the clock, the AWS and Redis clients behind their guards, the doors to data,
+the way to agents. The gateway adds the request path to it; the worker adds ticks.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass
+from typing import Final
+
+import aioboto3
+import aiohttp
+from arq.connections import ArqRedis
+from botocore.config import Config
+from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
+from redis.asyncio import Redis
+
+from agents.answer import AnswerLimits
+from agents.authorize import SigV4Authorizer
+from agents.catalog import Catalog
+from agents.runtime import KEEPALIVE_S, AgentCore, RuntimeTimeouts
+from agents.sessions import Sessions
+from agents.sigv4 import SigV4Signer
+from agents.turns import Turns
+from gateway.access import Access
+from gateway.app import Parts
+from gateway.cancel import Cancellations
+from gateway.identity import Authenticator
+from gateway.invoke import Durations, RequestPath
+from gateway.journal import Journal
+from gateway.keyset import KeySet
+from gateway.live import LiveInvocations
+from gateway.middleware import Edge
+from gateway.record import Report
+from gateway.tokens import TokenRules
+from jobs.metrics import JobMetrics
+from jobs.queue import JobQueue, connect
+from jobs.store import JobStore
+from ops.private import Check, PrivatePort
+from ops.settings import Settings
+from tenancy import client_guard
+from tenancy.audit import AuditTrail
+from tenancy.changes import ChangeFeed
+from tenancy.clock import Clock, SystemClock
+from tenancy.ids import AgentName
+from tenancy.platform_store import PlatformStore
+from tenancy.registry import TenantRegistry
+from tenancy.store import TenantStores
+
+# How long a process that ends waits for what it still has to write.
+FLUSH_S: Final = 5.0
+ANSWERS: Final = AnswerLimits(answer_bytes=16 * 1024 * 1024, event_bytes=1024 * 1024)
+_AWS: Final = Config(
+    connect_timeout=2, read_timeout=5, max_pool_connections=100, retries={"mode": "standard", "max_attempts": 3}
+)
+# An answer of Redis that takes longer is no answer: what Redis knows can be done without.
+_REDIS_TIMEOUT_S: Final = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Floor:
+    """What every process stands on."""
+
+    settings: Settings
+    clock: Clock
+    metrics: CollectorRegistry
+    redis: Redis
+    stores: TenantStores
+    platform: PlatformStore
+    audit: AuditTrail
+    changes: ChangeFeed
+    catalog: Catalog
+    http: aiohttp.ClientSession
+    runtime: AgentCore
+    jobs: JobStore
+    job_metrics: JobMetrics
+    arq: ArqRedis
+    queue: JobQueue
+
+    def private(self, draining: Callable[[], bool]) -> PrivatePort:
+        """Return the private port of this process."""
+        required: dict[str, Check] = {"dynamodb": self._reads_dynamodb}
+        return PrivatePort(self.metrics, required, {"redis": self.redis.ping}, draining)
+
+    async def _reads_dynamodb(self) -> None:
+        await self.platform.agent_version(AgentName("readiness"), "0.0.0")
+
+
+@dataclass(frozen=True, slots=True)
+class GatewayProcess:
+    """A gateway, ready to listen."""
+
+    parts: Parts
+    live: LiveInvocations
+    private: PrivatePort
+
+
+@asynccontextmanager
+async def floor(settings: Settings) -> AsyncIterator[Floor]:
+    """Build what a process stands on, and close it when left."""
+    async with AsyncExitStack() as stack:
+        clock, metrics = SystemClock(), _metrics()
+        session = aioboto3.Session()
+        dynamodb = await stack.enter_async_context(
+            session.client("dynamodb", region_name=settings.home_region, config=_AWS)
+        )
+        s3 = await stack.enter_async_context(session.client("s3", region_name=settings.home_region, config=_AWS))
+        audit = AuditTrail(clock=clock, metrics=metrics)
+        for client in (dynamodb, s3):
+            client_guard.install(
+                client, table_prefix=settings.table_prefix, bucket=settings.bucket, on_violation=audit.on_violation
+            )
+        stores = TenantStores(
+            dynamodb,
+            s3,
+            table_prefix=settings.table_prefix,
+            bucket=settings.bucket,
+            on_violation=audit.on_violation,
+            clock=clock,
+        )
+        platform = PlatformStore(dynamodb, table_prefix=settings.table_prefix, on_violation=audit.on_violation)
+        redis = await stack.enter_async_context(_redis(settings))
+        changes = ChangeFeed(redis, clock=clock)
+        catalog = Catalog(platform, changes, clock=clock)
+        stack.push_async_callback(catalog.aclose)
+        http = await stack.enter_async_context(_http())
+        job_store, job_metrics = JobStore(stores), JobMetrics(metrics)
+        arq = connect(settings.redis_url.get_secret_value())
+        stack.push_async_callback(arq.aclose)
+        queue = JobQueue(job_store, arq, clock=clock, metrics=job_metrics, job_timeout_s=settings.job_timeout_s)
+        audit.start(stores)
+        stack.push_async_callback(_bounded, audit.aclose)
+        await stack.enter_async_context(_running(changes.run()))
+        yield Floor(
+            settings=settings,
+            clock=clock,
+            metrics=metrics,
+            redis=redis,
+            stores=stores,
+            platform=platform,
+            audit=audit,
+            changes=changes,
+            catalog=catalog,
+            http=http,
+            runtime=await _runtime(settings, session, http, clock),
+            jobs=job_store,
+            job_metrics=job_metrics,
+            arq=arq,
+            queue=queue,
+        )
+
+
+@asynccontextmanager
+async def gateway(settings: Settings) -> AsyncIterator[GatewayProcess]:
+    """Build a gateway, and close it when left: what is still to be written is written first."""
+    async with AsyncExitStack() as stack:
+        base = await stack.enter_async_context(floor(settings))
+        clock, changes, stores = base.clock, base.changes, base.stores
+        registry = TenantRegistry(stores, changes, clock=clock)
+        stack.push_async_callback(registry.aclose)
+        keys = KeySet(base.http, authority=settings.authority, directory=settings.authority_directory, clock=clock)
+        authenticator = Authenticator(
+            keys, TokenRules(settings.authority, settings.audience), base.platform.binding, changes, clock=clock
+        )
+        stack.push_async_callback(authenticator.aclose)
+        journal = Journal(lambda tenant_id, items: stores.db(tenant_id).put_batch(items), clock, base.metrics)
+        stack.push_async_callback(_bounded, journal.flush)
+        turns = Turns(base.redis, clock, base.metrics)
+        await stack.enter_async_context(turns.renewing())
+        live = LiveInvocations()
+        cancellations = Cancellations(
+            stores=stores,
+            journal=journal,
+            live=live,
+            changes=changes,
+            catalog=base.catalog,
+            stopper=base.runtime,
+            clock=clock,
+        )
+        stack.push_async_callback(_bounded, cancellations.aclose)
+        path = RequestPath(
+            catalog=base.catalog,
+            sessions=Sessions(stores, journal, clock),
+            turns=turns,
+            stores=stores,
+            journal=journal,
+            live=live,
+            runtime=base.runtime,
+            stopper=base.runtime,
+            jobs=base.queue,
+            clock=clock,
+            durations=Durations(settings.sync_timeout_s, settings.stream_timeout_s, settings.heartbeat_s),
+            report=Report(base.metrics),
+        )
+        access = Access(authenticator, registry, base.audit, clock)
+        edge = Edge(clock, settings.cors_origins)
+        parts = Parts(access, edge, path, cancellations, base.catalog, base.jobs)
+        yield GatewayProcess(parts, live, base.private(lambda: live.draining))
+
+
+def _metrics() -> CollectorRegistry:
+    registry = CollectorRegistry()
+    ProcessCollector(registry=registry)
+    PlatformCollector(registry=registry)
+    GCCollector(registry=registry)
+    return registry
+
+
+def _redis(settings: Settings) -> Redis:
+    redis: Redis = Redis.from_url(
+        settings.redis_url.get_secret_value(),
+        socket_connect_timeout=_REDIS_TIMEOUT_S,
+        socket_timeout=_REDIS_TIMEOUT_S,
+        health_check_interval=15,
+    )
+    return redis
+
+
+def _http() -> aiohttp.ClientSession:
+    return aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(limit=0, ttl_dns_cache=30, keepalive_timeout=KEEPALIVE_S),
+        cookie_jar=aiohttp.DummyCookieJar(),
+        auto_decompress=False,
+        trust_env=False,
+    )
+
+
+async def _runtime(
+    settings: Settings, session: aioboto3.Session, http: aiohttp.ClientSession, clock: Clock
+) -> AgentCore:
+    signer = SigV4Authorizer(SigV4Signer(settings.runtime_region), await session.get_credentials(), clock)
+    timeouts = RuntimeTimeouts(settings.sync_timeout_s, settings.stream_timeout_s)
+    return AgentCore(http, signer, endpoint=settings.agentcore_url, clock=clock, timeouts=timeouts, limits=ANSWERS)
+
+
+@asynccontextmanager
+async def _running(work: Coroutine[None, None, None]) -> AsyncIterator[None]:
+    """Run `work` beside the block and end it with the block."""
+    task = asyncio.create_task(work)
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def _bounded(work: Callable[[], Awaitable[None]]) -> None:
+    """Wait for work that a store or runtime that is away would hold up for ever."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(FLUSH_S):
+            await work()

@@ -71,9 +71,15 @@ def store_url(parts_loop: asyncio.Runner, tmp_path_factory: pytest.TempPathFacto
 
 
 @pytest.fixture(scope="session")
-def shared_tables(parts_loop: asyncio.Runner, store_url: str) -> str:
+def aws_session() -> aioboto3.Session:
+    """Return the session all clients come from: it reads AWS's service models once."""
+    return aioboto3.Session(aws_access_key_id="test", aws_secret_access_key="test", region_name=REGION)
+
+
+@pytest.fixture(scope="session")
+def shared_tables(parts_loop: asyncio.Runner, aws_session: aioboto3.Session, store_url: str) -> str:
     """Make this process's tables and bucket; return the tables' prefix."""
-    return parts_loop.run(_make_tables(store_url))
+    return parts_loop.run(_make_tables(aws_session, store_url))
 
 
 @pytest.fixture
@@ -85,18 +91,18 @@ async def redis_url(redis_server: str) -> str:
 
 
 @pytest.fixture
-async def aws(store_url: str, shared_tables: str) -> AsyncIterator[Aws]:
+async def aws(aws_session: aioboto3.Session, store_url: str, shared_tables: str) -> AsyncIterator[Aws]:
     """Return clients of the real store and tables shared within the process: use fresh tenants."""
     async with AsyncExitStack() as stack:
-        yield await _clients(stack, store_url, shared_tables)
+        yield await _clients(stack, aws_session, store_url, shared_tables)
 
 
 @pytest.fixture
-async def fresh_aws(store_url: str) -> AsyncIterator[Aws]:
+async def fresh_aws(aws_session: aioboto3.Session, store_url: str) -> AsyncIterator[Aws]:
     """Return clients of the real store and empty tables that only this test uses (slower: about a second)."""
-    prefix = await _make_tables(store_url)
+    prefix = await _make_tables(aws_session, store_url)
     async with AsyncExitStack() as stack:
-        yield await _clients(stack, store_url, prefix)
+        yield await _clients(stack, aws_session, store_url, prefix)
 
 
 @pytest.fixture
@@ -111,17 +117,16 @@ def clock() -> FakeClock:
     return FakeClock()
 
 
-async def _make_tables(store_url: str) -> str:
+async def _make_tables(session: aioboto3.Session, store_url: str) -> str:
     prefix = f"t{secrets.token_hex(4)}-"
     async with AsyncExitStack() as stack:
-        aws = await _clients(stack, store_url, prefix)
+        aws = await _clients(stack, session, store_url, prefix)
         await ensure_tables(aws.dynamodb, prefix)
         await ensure_bucket(aws.s3, BUCKET, REGION)
     return prefix
 
 
-async def _clients(stack: AsyncExitStack, store_url: str, prefix: str) -> Aws:
-    session = aioboto3.Session(aws_access_key_id="test", aws_secret_access_key="test", region_name=REGION)
+async def _clients(stack: AsyncExitStack, session: aioboto3.Session, store_url: str, prefix: str) -> Aws:
     return Aws(
         dynamodb=await stack.enter_async_context(session.client("dynamodb", endpoint_url=store_url)),
         s3=await stack.enter_async_context(session.client("s3", endpoint_url=store_url)),

@@ -15,10 +15,9 @@ from pathlib import Path
 from typing import Final, Self
 
 import orjson
-from aiohttp import BasicAuth, hdrs, web
+from aiohttp import hdrs, web
 from joserfc import jws
 from joserfc.jwk import KeySet, RSAKey
-from multidict import MultiDictProxy
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from ops.devstack.layout import write_private
@@ -172,7 +171,7 @@ class Issuer:
                 "token_endpoint": f"{base}/oauth2/v2.0/token",
                 "jwks_uri": f"{base}/discovery/v2.0/keys",
                 "grant_types_supported": ["client_credentials"],
-                "token_endpoint_auth_methods_supported": ["client_secret_post", "client_secret_basic"],
+                "token_endpoint_auth_methods_supported": ["client_secret_post"],
                 "response_types_supported": ["token"],
                 "subject_types_supported": ["pairwise"],
                 "id_token_signing_alg_values_supported": ["RS256"],
@@ -188,7 +187,7 @@ class Issuer:
         form = await request.post()
         if form.get("grant_type") != "client_credentials":
             return _refusal(400, "unsupported_grant_type", "Only client_credentials is offered.")
-        client = self._client(tid, *_credentials(request, form))
+        client = self._client(tid, str(form.get("client_id", "")), str(form.get("client_secret", "")))
         if client is None:
             return _refusal(401, "invalid_client", "The directory has no such application, or its secret is another.")
         if form.get("scope") != f"{self._audience}/.default":
@@ -208,10 +207,8 @@ class Issuer:
     def _directory(self, request: web.Request) -> str:
         tid = request.match_info["tid"]
         if tid != COMMON and all(client.tid != tid for client in read_clients(self._state)):
-            raise web.HTTPBadRequest(
-                body=orjson.dumps({"error": "invalid_tenant", "error_description": "No such directory."}),
-                content_type="application/json",
-            )
+            refused = orjson.dumps({"error": "invalid_tenant", "error_description": "No such directory."})
+            raise web.HTTPBadRequest(text=refused.decode(), content_type="application/json")
         return tid
 
     def _client(self, tid: str, client_id: str, secret: str) -> DevClient | None:
@@ -219,19 +216,6 @@ class Issuer:
             if (client.tid, client.client_id) == (tid, client_id):
                 return client if secrets.compare_digest(client.secret.encode(), secret.encode()) else None
         return None
-
-
-def _credentials(
-    request: web.Request, form: MultiDictProxy[str | bytes | bytearray | web.FileField]
-) -> tuple[str, str]:
-    header = request.headers.get(hdrs.AUTHORIZATION)
-    if header is not None:
-        try:
-            basic = BasicAuth.decode(header)
-        except ValueError:
-            return "", ""
-        return basic.login, basic.password
-    return str(form.get("client_id", "")), str(form.get("client_secret", ""))
 
 
 async def _allow_browsers(_: web.Request, answer: web.StreamResponse) -> None:

@@ -14,7 +14,13 @@ import aioboto3
 import aiohttp
 from arq.connections import ArqRedis
 from botocore.config import Config
-from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
+from prometheus_client import (
+    CollectorRegistry,
+    GCCollector,
+    PlatformCollector,
+    ProcessCollector,
+    disable_created_metrics,
+)
 from redis.asyncio import Redis
 
 from agents.answer import AnswerLimits
@@ -48,6 +54,7 @@ from tenancy.ids import AgentName
 from tenancy.platform_store import PlatformStore
 from tenancy.registry import TenantRegistry
 from tenancy.store import TenantStores
+from tenancy.trips import RoundTrips
 
 # How long a process that ends waits for what it still has to write.
 FLUSH_S: Final = 5.0
@@ -67,6 +74,7 @@ class Floor:
     clock: Clock
     metrics: CollectorRegistry
     redis: Redis
+    trips: RoundTrips
     stores: TenantStores
     platform: PlatformStore
     audit: AuditTrail
@@ -122,6 +130,8 @@ async def floor(settings: Settings) -> AsyncIterator[Floor]:
         )
         platform = PlatformStore(dynamodb, table_prefix=settings.table_prefix, on_violation=audit.on_violation)
         redis = await stack.enter_async_context(_redis(settings))
+        trips = RoundTrips(redis, clock=clock, metrics=metrics)
+        stack.push_async_callback(_bounded, trips.aclose)
         changes = ChangeFeed(redis, clock=clock)
         catalog = Catalog(platform, changes, clock=clock)
         stack.push_async_callback(catalog.aclose)
@@ -138,6 +148,7 @@ async def floor(settings: Settings) -> AsyncIterator[Floor]:
             clock=clock,
             metrics=metrics,
             redis=redis,
+            trips=trips,
             stores=stores,
             platform=platform,
             audit=audit,
@@ -167,7 +178,7 @@ async def gateway(settings: Settings) -> AsyncIterator[GatewayProcess]:
         stack.push_async_callback(authenticator.aclose)
         journal = Journal(lambda tenant_id, items: stores.db(tenant_id).put_batch(items), clock, base.metrics)
         stack.push_async_callback(_bounded, journal.flush)
-        turns = Turns(base.redis, clock, base.metrics)
+        turns = Turns(base.trips, clock, base.metrics)
         await stack.enter_async_context(turns.renewing())
         live = LiveInvocations()
         cancellations = Cancellations(
@@ -201,6 +212,8 @@ async def gateway(settings: Settings) -> AsyncIterator[GatewayProcess]:
 
 
 def _metrics() -> CollectorRegistry:
+    # A second series per counter that only says when the process began.
+    disable_created_metrics()  # type: ignore[no-untyped-call]
     registry = CollectorRegistry()
     ProcessCollector(registry=registry)
     PlatformCollector(registry=registry)

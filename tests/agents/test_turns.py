@@ -11,6 +11,7 @@ from agents.turns import LEASE_S, RENEW_S, Turns
 from ops.devstack.process import free_port
 from tenancy.ids import InvocationId, SessionId, TenantId
 from tenancy.keys import turn_key
+from tenancy.trips import RoundTrips
 from tests.clock import FakeClock
 
 pytestmark = pytest.mark.stack
@@ -23,10 +24,13 @@ ONE, TWO = InvocationId("inv_1"), InvocationId("inv_2")
 @asynccontextmanager
 async def process(url: str, clock: FakeClock) -> AsyncIterator[Turns]:
     """One gateway process's turns."""
+    metrics = CollectorRegistry()
     async with Redis.from_url(url) as redis:
-        turns = Turns(redis, clock, CollectorRegistry())
+        trips = RoundTrips(redis, clock=clock, metrics=metrics)
+        turns = Turns(trips, clock, metrics)
         async with turns.renewing():
             yield turns
+        await trips.aclose()
 
 
 async def test_one_turn_of_a_session_at_a_time_on_one_process(redis_url: str, clock: FakeClock) -> None:

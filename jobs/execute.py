@@ -14,13 +14,14 @@ from typing import Final, assert_never
 import structlog
 
 from agents.errors import AgentUnknownError, RuntimeFaultError
+from agents.invocation import TraceHeaders
 from jobs import backoff, records
 from jobs.errors import LeaseLostError, TickAgainError
 from jobs.lease import Leases, Tick
 from jobs.metrics import JobMetrics
 from jobs.poll import EXPIRED, LOST, Busy, Ended, Lost, find
 from jobs.queue import JobQueue
-from jobs.runtime import JobSessions
+from jobs.runtime import Agents, JobRuntime
 from jobs.store import JobStore
 from tenancy.clock import Clock
 from tenancy.data_models import AgentVersion, Failure, JobRecord, Status
@@ -56,7 +57,8 @@ class Execute:
         store: JobStore,
         leases: Leases,
         queue: JobQueue,
-        sessions: JobSessions,
+        agents: Agents,
+        runtime: JobRuntime,
         *,
         clock: Clock,
         metrics: JobMetrics,
@@ -65,7 +67,8 @@ class Execute:
         self._store = store
         self._leases = leases
         self._queue = queue
-        self._sessions = sessions
+        self._agents = agents
+        self._runtime = runtime
         self._clock = clock
         self._metrics = metrics
         self._poll_s = poll_s
@@ -88,7 +91,7 @@ class Execute:
                 return await self._probe(job)
             if self._late(job):
                 return job, EXPIRED
-            return await self._start(job, await self._sessions.agent_of(job))
+            return await self._start(job, await self._agent_of(job))
         except AgentUnknownError as unknown:
             return job, _failed(unknown.code, "The agent version is no longer available.")
         except RuntimeFaultError as fault:
@@ -103,8 +106,9 @@ class Execute:
         return _failed(fault.code, "The agent's runtime could not run the job.")
 
     async def _probe(self, job: JobRecord) -> tuple[JobRecord, Busy | Ended]:
-        agent = await self._sessions.agent_of(job)
-        finding = find(await self._sessions.probe(job, agent), job, self._clock.now())
+        agent = await self._agent_of(job)
+        answer = await self._runtime.probe_job(agent, job.session_id, job.job_id)
+        finding = find(answer, job, self._clock.now())
         if not isinstance(finding, Lost):
             return job, finding
         if agent.restartable and job.run < MAX_RUNS and not self._late(job):
@@ -115,7 +119,8 @@ class Execute:
         body = await self._store.input(job)
         if body is None:
             return job, _failed("input_missing", "The job's input is no longer stored.")
-        answer = await self._leases.while_held(job, self._sessions.start(job, agent, body))
+        start = self._runtime.start_job(agent, job.session_id, job.job_id, body, TraceHeaders(job.traceparent))
+        answer = await self._leases.while_held(job, start)
         job = await self._store.save(job, records.started(job, self._clock.now()))
         finding = find(answer, job, self._clock.now())
         return job, LOST if isinstance(finding, Lost) else finding
@@ -171,11 +176,14 @@ class Execute:
 
     async def _stop_session(self, job: JobRecord) -> None:
         try:
-            await self._sessions.stop(job)
+            await self._runtime.stop(await self._agent_of(job), job.session_id)
         except (AgentUnknownError, RuntimeFaultError) as fault:
             _log.warning("job.session_not_stopped", **_line(job), code=fault.code)
             if isinstance(fault, RuntimeFaultError) and backoff.may_try_again(fault, 1):
                 raise TickAgainError("the session still runs") from fault
+
+    async def _agent_of(self, job: JobRecord) -> AgentVersion:
+        return await self._agents.get(job.agent, job.agent_version)
 
     def _late(self, job: JobRecord) -> bool:
         return self._clock.now() >= job.deadline_at

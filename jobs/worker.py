@@ -15,19 +15,20 @@ from arq.connections import ArqRedis
 from arq.worker import Retry, Worker, func
 from redis.exceptions import RedisError
 
+from agents.runtime import START_TIMEOUT_S, STOP_TIMEOUT_S
 from jobs.backoff import fault_ceiling_s
 from jobs.errors import QueueUnavailableError, TickAgainError
 from jobs.execute import TickOutcome
 from jobs.lease import Tick
 from jobs.metrics import JobMetrics
 from jobs.queue import QUEUE_NAME, TICK
-from jobs.runtime import START_TIMEOUT_S
 from tenancy.clock import Clock
 from tenancy.errors import StoreUnavailableError
 from tenancy.ids import parse_job_id, parse_tenant_id
 
-# The longest start, and time to write what came of it. A dead tick's own queue id stays locked 10 s longer.
-TICK_TIMEOUT_S: Final = START_TIMEOUT_S + 15
+# A job that ends in its first tick is started and stopped in it, and what came of it written. The queue id of a tick
+# whose worker was killed stays locked 10 s longer than this.
+TICK_TIMEOUT_S: Final = START_TIMEOUT_S + STOP_TIMEOUT_S + 15
 POLL_DELAY_S: Final = 0.05
 # With the pauses between them, tries outlast an hour without DynamoDB.
 MAX_TRIES: Final = 150

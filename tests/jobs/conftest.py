@@ -11,7 +11,6 @@ from jobs.execute import Execute, TickOutcome
 from jobs.lease import Leases, Tick
 from jobs.metrics import JobMetrics
 from jobs.queue import JobQueue, connect
-from jobs.runtime import JobSessions
 from jobs.store import JobStore
 from tenancy.clock import Clock
 from tenancy.data_models import AgentVersion, JobRecord
@@ -51,7 +50,8 @@ class Floor:
             self.store,
             Leases(self.store, self.clock, owner=owner),
             self.queue,
-            JobSessions(self.agents, self.runtime),
+            self.agents,
+            self.runtime,
             clock=self.clock,
             metrics=self.metrics,
             poll_s=POLL_S,

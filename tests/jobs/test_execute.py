@@ -13,10 +13,10 @@ from agents.errors import (
     RuntimeThrottledError,
     RuntimeTimeoutError,
 )
+from agents.runtime import START_TIMEOUT_S
 from jobs.errors import TickAgainError
 from jobs.execute import MAX_RUNS, TickOutcome
-from jobs.lease import HEARTBEAT_S, LEASE_S, Tick
-from jobs.runtime import START_TIMEOUT_S
+from jobs.lease import HEARTBEAT_S, LEASE_S, Leases, Tick
 from tenancy import tables
 from tenancy.data_models import JobRecord, Status
 from tests.clock import FakeClock
@@ -226,6 +226,21 @@ async def test_a_stale_tick_claims_nothing_and_doubles_nothing(floor: Floor) -> 
         assert await floor.tick(first) is TickOutcome.PASSED_ON
     assert await floor.job(job) == before
     assert await floor.due() == [Tick(job.tenant_id, job.job_id, 1)]
+
+
+async def test_a_tick_that_comes_while_its_job_is_held_comes_back_after_the_lease(
+    floor: Floor, clock: FakeClock
+) -> None:
+    await floor.submit()
+    tick = (await floor.due())[0]
+    held = await Leases(floor.store, clock, owner="other").claim(tick)
+    assert held is not None
+    assert held.lease_until_at is not None
+    with pytest.raises(TickAgainError) as again:
+        await floor.tick(Tick(tick.tenant_id, tick.job_id, held.fence))
+    assert again.value.at == held.lease_until_at + timedelta(seconds=1)
+    await clock.advance((again.value.at - clock.now()).total_seconds())
+    assert await floor.tick(Tick(tick.tenant_id, tick.job_id, held.fence)) is TickOutcome.ENDED
 
 
 async def test_a_tick_after_the_end_changes_nothing_but_stops_the_session_again(floor: Floor) -> None:

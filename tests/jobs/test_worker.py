@@ -201,9 +201,32 @@ async def test_a_redis_that_hangs_does_not_hang_a_submission(
 
 
 async def test_a_worker_killed_in_the_middle_of_a_start_leaves_a_job_that_another_one_ends(
-    live: Floor, aws: Aws, redis_url: str, tmp_path: Path
+    live: Floor, aws: Aws, redis_url: str
 ) -> None:
     job = await live.submit()
+    held = await killed_in_a_start(live, aws, redis_url, job)
+    heir = make_heir(live, aws)
+    await heir.queue.enqueue(Tick(job.tenant_id, job.job_id, held.fence), at=heir.clock.now())
+    async with working(heir, heir.worker("heir")):
+        done = await until_status(live, job, Status.SUCCEEDED)
+    assert (done.fence, live.runtime.effects) == (2, {job.job_id: 1})
+
+
+async def test_the_tick_of_a_killed_worker_is_handed_out_again_when_its_lock_runs_out(
+    live: Floor, aws: Aws, redis_url: str
+) -> None:
+    job = await live.submit()
+    await killed_in_a_start(live, aws, redis_url, job)
+    lock = f"arq:in-progress:{job.job_id}:0"
+    assert 0 < await live.redis.pttl(lock) <= 180_000
+    await live.redis.pexpire(lock, 1)
+    heir = make_heir(live, aws)
+    async with working(heir, heir.worker("heir")):
+        await until_status(live, job, Status.SUCCEEDED)
+
+
+async def killed_in_a_start(live: Floor, aws: Aws, redis_url: str, job: JobRecord) -> JobRecord:
+    """Let a worker process begin to start the job, kill it there, and return how it left the job."""
     argv = [redis_url, aws.endpoint_url, aws.table_prefix, live.tenant_id]
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "tests.jobs.hanging_worker", *argv, stdout=asyncio.subprocess.PIPE
@@ -214,11 +237,7 @@ async def test_a_worker_killed_in_the_middle_of_a_start_leaves_a_job_that_anothe
     await process.wait()
     held = await live.job(job)
     assert (held.status, held.lease_owner, held.fence) == (Status.QUEUED, "doomed", 1)
-    heir = make_heir(live, aws)
-    await heir.queue.enqueue(Tick(job.tenant_id, job.job_id, held.fence), at=heir.clock.now())
-    async with working(heir, heir.worker("heir")):
-        done = await until_status(live, job, Status.SUCCEEDED)
-    assert (done.fence, live.runtime.effects) == (2, {job.job_id: 1})
+    return held
 
 
 def make_heir(floor: Floor, aws: Aws) -> Floor:

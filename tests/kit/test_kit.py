@@ -1,0 +1,200 @@
+"""What lockgate-kit promises, shown on agents that strain it."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from tests.kit.conftest import LOCKGATE, Agents
+
+pytestmark = [pytest.mark.stack, pytest.mark.xdist_group("agents")]
+
+SSE = "text/event-stream"
+
+
+async def ended(agents: Agents, ref: str, agent: str = "probe") -> dict[str, Any]:
+    async with asyncio.timeout(10):
+        while (status := await agents.ask(agent, "status", ref))["state"] == "running":
+            pass
+    return status
+
+
+async def test_a_job_runs_once_however_often_it_is_started(agents: Agents) -> None:
+    payload = {"name": "once", "do": "wait"}
+    starts = [agents.ask("probe", "start", "once", payload) for _ in range(12)]
+    assert {status["state"] for status in await asyncio.gather(*starts)} == {"running"}
+    await agents.happen("once.go")
+    assert (await ended(agents, "once"))["state"] == "succeeded"
+    assert (await agents.ask("probe", "start", "once", payload))["state"] == "succeeded"
+    assert await agents.count("once") == 1
+
+
+async def test_a_job_keeps_its_session_busy_until_it_ends(agents: Agents) -> None:
+    await agents.ask("probe", "start", "busy", {"name": "busy", "do": "wait"})
+    assert await agents.ping("probe") == "HealthyBusy"
+    await agents.happen("busy.go")
+    await ended(agents, "busy")
+    assert await agents.ping("probe") == "Healthy"
+
+
+async def test_a_result_arrives_as_the_bytes_it_was_made(agents: Agents) -> None:
+    await agents.happen("bytes.go")
+    await agents.ask("probe", "start", "bytes", {"name": "bytes", "do": "wait"})
+    await ended(agents, "bytes")
+    async with agents.invoke("probe", {}, action="status", ref="bytes") as answer:
+        text = await answer.text()
+    assert text.endswith('"result": {"name": "bytes", "exact": 123456789012345678901234567890, "float": 100.0}}')
+
+
+async def test_progress_is_kept_in_bounds_and_usage_adds_up(agents: Agents) -> None:
+    await agents.ask("probe", "start", "bounds", {"name": "bounds", "do": "raise"})
+    status = await ended(agents, "bounds")
+    assert status["progress"] == {"percent": 100, "message": "m" * 500}
+    assert status["usage"] == {"inputTokens": 2, "outputTokens": 7}
+    assert status["error"] == {"type": "LookupError", "message": "e" * 500}
+
+
+@pytest.mark.parametrize(("do", "kind"), [("raise", "LookupError"), ("nan", "ValueError"), ("exit", "RuntimeError")])
+async def test_a_job_that_raises_has_failed_and_harms_no_other(agents: Agents, do: str, kind: str) -> None:
+    await agents.ask("probe", "start", "bad-" + do, {"name": do, "do": do})
+    status = await ended(agents, "bad-" + do)
+    assert status["state"] == "failed"
+    assert status["error"]["type"] == kind
+    assert await agents.value("coroutine-quick", "still here") == "still here"
+
+
+async def test_a_ref_nobody_started_is_unknown(agents: Agents) -> None:
+    status = await agents.ask("probe", "status", "never")
+    assert (status["state"], status["ref"], status["result"]) == ("unknown", "never", None)
+
+
+async def test_the_last_hundred_ended_jobs_are_remembered(agents: Agents) -> None:
+    for number in range(102):
+        await agents.ask("blocker", "start", f"many-{number}", {"name": "many", "do": "end"})
+        await ended(agents, f"many-{number}", "blocker")
+    states = [(await agents.ask("blocker", "status", f"many-{number}"))["state"] for number in (0, 101)]
+    assert states == ["unknown", "succeeded"]
+
+
+async def test_a_stopped_job_has_ended_and_run_its_finally(agents: Agents) -> None:
+    await agents.ask("probe", "start", "halt", {"name": "halt", "do": "idle"})
+    assert (await agents.ask("probe", "stop", "halt"))["state"] == "cancelled"
+    assert await agents.until("halt.end")
+    assert (await agents.ask("probe", "status", "halt"))["state"] == "cancelled"
+
+
+async def test_what_was_stopped_before_it_came_never_runs(agents: Agents) -> None:
+    assert (await agents.ask("probe", "stop", "early"))["state"] == "unknown"
+    started = await agents.ask("probe", "start", "early", {"name": "early", "do": "idle"})
+    assert started["state"] == "cancelled"
+    assert await agents.count("early") == 0
+    async with agents.invoke("probe", {"name": "early", "do": "idle"}, ref="early", accept=SSE) as answer:
+        assert answer.status == 409
+
+
+async def test_status_is_answered_while_a_job_blocks_the_loop(agents: Agents) -> None:
+    await agents.ask("blocker", "start", "block", {"name": "block", "do": "block"})
+    await agents.until("block")
+    status = await agents.ask("blocker", "status", "block")
+    assert (status["state"], status["ping"]) == ("running", "HealthyBusy")
+    assert (await agents.ask("blocker", "stop", "block"))["state"] == "running"
+    await agents.happen("block.go")
+    await ended(agents, "block", "blocker")
+
+
+async def test_a_stream_stopped_while_it_is_silent_ends_at_once_and_says_so(agents: Agents) -> None:
+    async with agents.invoke("probe", {"name": "mute", "do": "idle"}, ref="turn-1", accept=SSE) as answer:
+        first = await answer.content.readuntil(b"\n\n")
+        assert first == b'data: {"ref": "turn-1", "session": "' + b"s" * 40 + b'"}\n\n'
+        assert (await agents.ask("probe", "stop", "turn-1"))["state"] == "cancelled"
+        assert b'"error_type": "StoppedError"' in await answer.content.read()
+    assert await agents.until("mute")
+
+
+async def test_a_reader_that_leaves_a_silent_stream_ends_its_agent(agents: Agents) -> None:
+    async with agents.invoke("probe", {"name": "left", "do": "idle"}, accept=SSE) as answer:
+        await answer.content.readuntil(b"\n\n")
+        answer.close()
+    assert await agents.until("left")
+
+
+async def test_a_reader_that_does_not_read_holds_its_agent_back(agents: Agents) -> None:
+    async with agents.invoke("probe", {"name": "flood", "do": "flood"}, accept=SSE) as answer:
+        await answer.content.readuntil(b"\n\n")
+        seen = list(range(20))
+        while len(set(seen[-20:])) > 1 and seen[-1] < 1000:
+            seen.append(await agents.count("flood"))
+        assert 0 < seen[-1] < 1000
+        answer.close()
+    assert await agents.until("flood")
+
+
+@pytest.mark.parametrize(("do", "kind"), [("exit", b"RuntimeError"), ("nan", b"ValueError")])
+async def test_a_stream_that_raises_ends_with_the_sdks_error_event(agents: Agents, do: str, kind: bytes) -> None:
+    async with agents.invoke("probe", {"name": "bad", "do": do}, accept=SSE) as answer:
+        last = (await answer.read()).split(b"\n\n")[-2]
+    assert b'"error_type": "' + kind in last
+    assert last.endswith(b'"message": "An error occurred during streaming"}')
+
+
+async def test_a_plain_function_asked_to_stop_finds_it_out(agents: Agents) -> None:
+    turn = asyncio.create_task(_status(agents, "plain", {"name": "plain"}, "turn-2"))
+    await agents.until("plain")
+    assert (await agents.ask("plain", "stop", "turn-2"))["state"] == "cancelled"
+    assert await turn == 409
+
+
+async def test_a_coroutine_asked_to_stop_is_cancelled(agents: Agents) -> None:
+    turn = asyncio.create_task(_status(agents, "coroutine", {"name": "coroutine"}, "turn-3"))
+    await agents.until("coroutine")
+    assert (await agents.ask("coroutine", "stop", "turn-3"))["state"] == "cancelled"
+    assert await turn == 409
+    assert (await agents.ask("coroutine", "status", "turn-3"))["state"] == "unknown"
+
+
+async def test_a_payload_is_never_read_for_control(agents: Agents) -> None:
+    payload = {LOCKGATE + "Action": "stop", "_agent_core_app_action": "force_busy", "action": "stop"}
+    assert await agents.value("coroutine-quick", payload) == payload
+    assert await agents.ping("coroutine-quick") == "Healthy"
+
+
+@pytest.mark.parametrize(
+    ("agent", "accept", "kind"),
+    [
+        ("probe", SSE, SSE),
+        ("probe", "application/json, text/event-stream;q=0.9", SSE),
+        ("probe", "*/*", "application/json"),
+        ("stream-only", "*/*", SSE),
+        ("coroutine-quick", SSE, "application/json"),
+    ],
+)
+async def test_the_answer_is_of_the_kind_that_is_accepted(agents: Agents, agent: str, accept: str, kind: str) -> None:
+    async with agents.invoke(agent, {"name": "kind", "do": "end"}, accept=accept) as answer:
+        assert (answer.status, answer.content_type) == (200, kind)
+
+
+@pytest.mark.parametrize(
+    ("agent", "accept", "action", "status", "says"),
+    [
+        ("stream-only", "application/json", None, 406, "this agent answers stream only"),
+        ("plain", "*/*", "start", 406, "this agent answers sync only"),
+        ("probe", "*/*", "begin", 400, "Action is not one of start, status, stop"),
+    ],
+)
+async def test_what_an_agent_cannot_do_is_refused(
+    agents: Agents, agent: str, accept: str, action: str | None, status: int, says: str
+) -> None:
+    async with agents.invoke(agent, {}, accept=accept, action=action, ref="x") as answer:
+        assert answer.status == status
+        assert says in (await answer.json())["error"]
+
+
+async def test_an_action_without_a_ref_is_refused(agents: Agents) -> None:
+    async with agents.invoke("probe", {}, action="status") as answer:
+        assert answer.status == 400
+
+
+async def _status(agents: Agents, agent: str, payload: object, ref: str) -> int:
+    async with agents.invoke(agent, payload, ref=ref) as answer:
+        status: int = answer.status
+        return status

@@ -58,9 +58,9 @@ def install(client: "DynamoDBClient | S3Client", *, table_prefix: str, bucket: s
             on_violation(violation)
             raise violation from refused
 
-    # First, before any handler acts on the call; last, on what the others made of it.
-    client.meta.events.register_first(f"before-parameter-build.{service}", check)
-    client.meta.events.register_last(f"before-parameter-build.{service}", check)
+    # Handlers of an operation run before those of all operations, and a last one after its peers: this is the last
+    # word on what will be sent, whatever other handlers made of the call.
+    client.meta.events.register_last("before-parameter-build", check)
 
 
 def _judges(table_prefix: str, bucket: str) -> dict[str, Judge]:

@@ -85,16 +85,11 @@ class ObjectGuard:
                 return self._refuse("the call cannot be read")
 
     def _source(self, source: object) -> str:
-        match source:
-            case {"Bucket": bucket, "Key": key, **rest} if rest.keys() <= {"VersionId"}:
-                pass
-            case str() if found := _SOURCE.fullmatch(source):
-                bucket, key = found["bucket"], found["key"]
-            case _:
-                return self._refuse("the copy's source cannot be read")
-        if self._text(bucket) != self._bucket:
+        # Botocore has made a text of it by now, percent-encoded as it goes into the header.
+        found = _SOURCE.fullmatch(self._text(source))
+        if found is None or found["bucket"] != self._bucket:
             self._refuse("the copy's source is another bucket")
-        return self._text(key)
+        return unquote(found["key"])
 
     def _text(self, value: object) -> str:
         # Exactly a text: a subclass could claim to equal what it is not.

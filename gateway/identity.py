@@ -44,7 +44,7 @@ BINDING_FRESH_S: Final = 30.0
 BINDING_STALE_S: Final = 60.0
 BINDING_KIND: Final = "identity-binding"
 
-# A customer's own administrators hand out the app's roles in their directory, the platform's among them.
+# A tenant's own administrators hand out the app's roles in their directory, the platform's among them.
 TENANT_ROLES: Final = frozenset({Role.AGENT_INVOKE, Role.AGENT_DEVELOPER})
 
 T = TypeVar("T")

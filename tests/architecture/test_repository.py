@@ -5,7 +5,7 @@ import sys
 from collections.abc import Iterable
 from pathlib import PurePosixPath
 
-from tests.architecture.tree import ROOT, files
+from tests.architecture.tree import ROOT, files, text_of
 
 NOUNLESS = {"base", "common", "core", "helpers", "misc", "shared", "utils", "util"}
 # The single-page application has a layout of its own.
@@ -14,6 +14,9 @@ OTHER_LAYOUTS = ("spa/",)
 MACHINE_PATH = re.compile(r"(?<![\w.])/(?:root|work|farm|home|Users)/[\w.-]")
 # Written so that the pattern does not find itself.
 REGISTRY_HOST = re.compile(r"\b(?:p[y]thonhosted\.|p[y]pi\.org|registry\.n[p]mjs|deb\.d[e]bian)")
+
+# The word the house uses instead of each.
+OTHER_WORDS = {"customer": "tenant", "TODO": "a finished piece", "FIXME": "a finished piece"}
 
 
 def nounless(paths: Iterable[str]) -> list[str]:
@@ -62,3 +65,18 @@ def test_a_machine_path_and_a_registry_are_found() -> None:
     slash = "/"
     text = f"see {slash}root{slash}x\nindex https:{slash}{slash}py" + "pi.org/simple\nGET /v1/me\nthe /home page\n"
     assert len(naming_this_machine(text)) == 2
+
+
+def other_words(text: str) -> list[str]:
+    """Return the words of a text that the house has another word for."""
+    return [word for word in OTHER_WORDS if re.search(rf"\b{word}s?\b", text)]
+
+
+def test_every_word_is_the_house_s_word() -> None:
+    exempt = {"CLAUDE.md", "tests/architecture/test_repository.py"}
+    texts = {path: text_of(path) for path in files() if path.endswith((".py", ".md")) and path not in exempt}
+    assert {path: found for path, text in texts.items() if (found := other_words(text))} == {}
+
+
+def test_another_word_is_found() -> None:
+    assert other_words("A customer of ours. Customary.") == ["customer"]

@@ -46,8 +46,8 @@ dev: install ## start the whole platform, show the three modes, stay up until Ct
 	@exec $(BIN)/lockgate dev up
 
 .PHONY: dev-reset
-dev-reset: ## forget the dev stack's data
-	@rm -rf .lockgate
+dev-reset: .venv/.installed ## forget the dev stack's data
+	@$(BIN)/lockgate dev reset
 
 .PHONY: test
 test: install ## run every test

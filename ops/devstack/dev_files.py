@@ -1,6 +1,6 @@
-"""dev.json and dev.env: what the running stack is, for programs and for shells.
+"""dev.json, dev.env and a header file per tenant: what the running stack is, for programs, for shells and for curl.
 
-Both exist only while the stack runs, are replaced as a whole and are readable by their owner alone.
+All exist only while the stack runs, are replaced as a whole and are readable by their owner alone.
 """
 
 import shlex
@@ -47,7 +47,9 @@ class DevFile(_DevModel):
     control: Path = Field(description="the unix socket of `lockgate dev start|stop|status`")
 
     def write(self, layout: Layout) -> None:
-        """Replace dev.json."""
+        """Replace dev.json and the tenants' header files."""
+        for tenant_id, tenant in self.tenants.items():
+            write_private(layout.header(tenant_id), f"Authorization: Bearer {tenant.token}\n".encode())
         write_private(layout.dev_json, self.model_dump_json(by_alias=True, indent=2).encode() + b"\n")
 
 
@@ -68,6 +70,6 @@ def write_dev_env(layout: Layout, variables: Mapping[str, str]) -> None:
 
 
 def remove_dev_files(layout: Layout) -> None:
-    """Remove both files: no stack runs on this state."""
-    layout.dev_json.unlink(missing_ok=True)
-    layout.dev_env.unlink(missing_ok=True)
+    """Remove them all: no stack runs on this state."""
+    for path in (layout.dev_json, layout.dev_env, *layout.state.glob(layout.header("*").name)):
+        path.unlink(missing_ok=True)

@@ -49,6 +49,10 @@ class Layout:
         """What one more process needs to join the stack, for shells."""
         return self.state / "dev.env"
 
+    def header(self, tenant_id: str) -> Path:
+        """Return the file with a tenant's Authorization header, for `curl -H @file`."""
+        return self.state / f"{tenant_id}.header"
+
     @property
     def pid_file(self) -> Path:
         """Locked for as long as a stack runs on this state."""

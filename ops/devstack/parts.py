@@ -79,6 +79,10 @@ class Watcher(Protocol):
         """Say that a part ended because it was asked to."""
         ...
 
+    def ending(self) -> None:
+        """Say that everything is being stopped."""
+        ...
+
 
 class Parts:
     """The parts by name; `processes` holds those that are alive."""
@@ -133,6 +137,7 @@ class Parts:
 
     async def stop_all(self) -> None:
         """Stop everything that runs, what needs others first."""
+        self._watcher.ending()
         depths = {name: self._depth(name) for name in self.processes}
         for depth in sorted(set(depths.values()), reverse=True):
             await asyncio.gather(*(self._stop(name) for name in depths if depths[name] == depth))

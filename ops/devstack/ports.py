@@ -34,6 +34,7 @@ class Ports:
 
     gateway: int
     private: int
+    worker_private: int
     runtime: int
     runtime_control: int
     issuer: int
@@ -46,6 +47,7 @@ class Ports:
         return cls(
             gateway=8080 + offset,
             private=8081 + offset,
+            worker_private=8082 + offset,
             runtime=8090 + offset,
             runtime_control=8091 + offset,
             issuer=8092 + offset,

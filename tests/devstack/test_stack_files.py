@@ -73,7 +73,8 @@ def test_what_holds_secrets_is_closed_to_others(layout: Layout) -> None:
     write_dev_env(layout, {"A": "b"})
     layout.keys()
     assert mode_of(layout.state) == 0o700
-    for path in (layout.dev_json, layout.dev_env, layout.secret_key_file, layout.state / "keys.json"):
+    keys = (layout.secret_key_file, layout.state / "keys.json")
+    for path in (layout.dev_json, layout.dev_env, layout.header("acme"), *keys):
         assert mode_of(path) == 0o600, path
 
 
@@ -87,13 +88,17 @@ def test_a_file_is_replaced_not_rewritten_even_if_it_was_open_to_others(layout: 
     assert mode_of(layout.dev_env) == 0o600
 
 
-def test_both_files_go_when_the_stack_goes(layout: Layout) -> None:
+def test_every_file_of_a_run_goes_when_the_stack_goes(layout: Layout) -> None:
     dev_file(layout).write(layout)
     write_dev_env(layout, {"A": "b"})
     remove_dev_files(layout)
     remove_dev_files(layout)
-    assert not layout.dev_json.exists()
-    assert not layout.dev_env.exists()
+    assert [path.name for path in layout.state.iterdir()] == ["log"]
+
+
+def test_a_tenants_header_file_is_what_curl_takes(layout: Layout) -> None:
+    dev_file(layout).write(layout)
+    assert layout.header("acme").read_text() == "Authorization: Bearer aaa\n"
 
 
 def test_keys_are_made_once_and_kept(layout: Layout) -> None:

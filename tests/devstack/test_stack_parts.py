@@ -36,6 +36,9 @@ class Diary:
     def stopped(self, part: str) -> None:
         self.lines.append(f"stopped {part}")
 
+    def ending(self) -> None:
+        self.lines.append("ending")
+
 
 @pytest.fixture
 def diary() -> Diary:
@@ -89,7 +92,7 @@ async def test_a_part_starts_after_what_it_needs_and_ends_before_it(
         "ready gateway",
     ]
     await parts.stop_all()
-    assert diary.lines[-2:] == ["stopped gateway", "stopped store"]
+    assert diary.lines[-3:] == ["ending", "stopped gateway", "stopped store"]
     assert parts.pids == {}
 
 

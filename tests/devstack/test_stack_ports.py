@@ -10,6 +10,7 @@ def test_the_documented_ports_are_the_contracts() -> None:
     assert asdict(Ports.documented()) == {
         "gateway": 8080,
         "private": 8081,
+        "worker_private": 8082,
         "runtime": 8090,
         "runtime_control": 8091,
         "issuer": 8092,

@@ -1,0 +1,148 @@
+"""`lockgate dev`: the local stack in the foreground, and how another terminal steers it."""
+
+import asyncio
+import shutil
+from contextlib import ExitStack
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Final
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from ops.cli.environment import settings_of
+from ops.cli.errors import ExitCode, complain, explained
+from ops.devstack.control import PartReport, Reply, Request, StackNotRunningError, ask
+from ops.devstack.dev_files import read_dev_file
+from ops.devstack.layout import CHECKOUT, Layout
+from ops.devstack.lock import only_stack
+from ops.devstack.parts import State
+from ops.settings import DevSettings
+from tenancy.clock import SystemClock
+from tenancy.errors import LockgateError
+
+app = typer.Typer(
+    name="dev",
+    help="The local stack: every part embedded, nothing else to install or run.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+_STATE_STYLE: Final = {State.READY: "green", State.DEAD: "red", State.FAILED: "red", State.STOPPED: "yellow"}
+
+
+class _NoSuchCheckoutError(LockgateError):
+    code = "no_checkout"
+
+
+@app.command()
+def up() -> None:
+    """Start everything, show the reference agent in its three modes, stay up until Ctrl-C."""
+    # Starting a stack imports what the other verbs never need.
+    from ops.devstack.foreground import Foreground  # noqa: PLC0415
+    from ops.devstack.screen import Screen  # noqa: PLC0415
+
+    with explained():
+        if not (CHECKOUT / "Makefile").exists():
+            raise _NoSuchCheckoutError("the local stack runs from a checkout of Lockgate; `make dev` there starts it")
+        settings = settings_of(DevSettings)
+        layout, clock = _layout(settings), SystemClock()
+        screen = Screen(
+            Console(highlight=False), layout, clock=clock, start_command=lambda part: f"lockgate dev start {part}"
+        )
+        code = asyncio.run(Foreground(layout, settings, screen, clock).run())
+    raise typer.Exit(code)
+
+
+@app.command()
+def start(part: Annotated[str, typer.Argument(help="redis, store, issuer, runtime, worker or gateway")]) -> None:
+    """Bring back a part of the running stack that died or was stopped."""
+    _tell(_ask(Request(verb="start", part=part)))
+
+
+@app.command()
+def stop(part: Annotated[str, typer.Argument(help="redis, store, issuer, runtime, worker or gateway")]) -> None:
+    """Stop a part of the running stack; it stays down until started."""
+    _tell(_ask(Request(verb="stop", part=part)))
+
+
+class Format(StrEnum):
+    """How to print."""
+
+    TABLE = "table"
+    JSON = "json"
+
+
+@app.command()
+def status(
+    output: Annotated[Format, typer.Option("--output", "-o", help="How to print.")] = Format.TABLE,
+    as_json: Annotated[bool, typer.Option("--json", help="The same as --output json.")] = False,
+) -> None:
+    """Show the running stack's parts: state, pid, ports, health."""
+    reply = _ask(Request(verb="status"))
+    if as_json or output is Format.JSON:
+        typer.echo(reply.model_dump_json(include={"parts"}, indent=2))
+    else:
+        Console().print(_table(reply.parts))
+    if any(part.pid is None or part.healthy is False for part in reply.parts):
+        raise typer.Exit(ExitCode.FAILED)
+
+
+@app.command()
+def reset() -> None:
+    """Forget the stack's data, keys and logs; refuses while a stack runs."""
+    layout = _layout(settings_of(DevSettings))
+    if not layout.state.exists():
+        typer.echo(f"nothing to forget: {layout.state} does not exist")
+        return
+    with explained(), ExitStack() as held:
+        # A second stack's state may be inside the first's.
+        for pid_file in (layout.pid_file, *layout.state.glob("*/dev.pid")):
+            held.enter_context(only_stack(Layout(pid_file.parent)))
+        shutil.rmtree(layout.state)
+    typer.echo(f"forgot {layout.state}")
+
+
+def _layout(settings: DevSettings) -> Layout:
+    return Layout((settings.state or CHECKOUT / ".lockgate").absolute())
+
+
+def _ask(request: Request) -> Reply:
+    layout = _layout(settings_of(DevSettings))
+    with explained():
+        known = read_dev_file(layout)
+        socket = known.control if known else layout.state / "dev.sock"
+        try:
+            return asyncio.run(ask(socket, request))
+        except StackNotRunningError:
+            raise StackNotRunningError(layout.state) from None
+
+
+def _tell(reply: Reply) -> None:
+    if not reply.ok:
+        complain(reply.detail)
+        raise typer.Exit(ExitCode.FAILED)
+    typer.echo(reply.detail)
+
+
+def _table(parts: tuple[PartReport, ...]) -> Table:
+    table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0))
+    for heading in ("part", "state", "pid", "ports", "healthy", "log"):
+        table.add_column(heading, header_style="dim", no_wrap=True)
+    for part in parts:
+        table.add_row(
+            part.name,
+            f"[{_STATE_STYLE.get(part.state, 'default')}]{part.state}[/]",
+            str(part.pid or "-"),
+            " ".join(map(str, part.ports)) or "-",
+            {True: "yes", False: "[red]no[/]", None: "-"}[part.healthy],
+            _short(Path(part.log)),
+        )
+    return table
+
+
+def _short(path: Path) -> str:
+    here = Path.cwd()
+    return str(path.relative_to(here)) if path.is_relative_to(here) else str(path)

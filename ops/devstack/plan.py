@@ -1,0 +1,139 @@
+"""What a whole stack is made of: each part's command, environment, needs and health."""
+
+import asyncio
+import sys
+from asyncio.subprocess import Process
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from http import HTTPStatus
+from pathlib import Path
+from typing import Final, TypeAlias
+
+from aiohttp import ClientError, ClientSession, ClientTimeout
+
+from ops.devstack.environment import child_environment
+from ops.devstack.layout import CHECKOUT, DevKeys, Layout
+from ops.devstack.parts import Part
+from ops.devstack.ports import Ports
+from ops.devstack.process import listens, spawn, stop, until_ready
+from ops.devstack.stores import start_redis, start_store
+
+# In the order in which they are shown.
+NAMES: Final = ("redis", "store", "issuer", "runtime", "tables", "seed", "worker", "gateway")
+
+Probe: TypeAlias = Callable[[], Awaitable[bool]]
+Argv: TypeAlias = Sequence[str | int | Path]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """One stack's parts. `variables` is what joins a process to it, `inherited` what any process gets."""
+
+    layout: Layout
+    ports: Ports
+    keys: DevKeys
+    variables: Mapping[str, str]
+    inherited: Mapping[str, str]
+
+    def parts(self, prepare: Callable[[], Awaitable[None]], seed: Callable[[], Awaitable[None]]) -> tuple[Part, ...]:
+        """Return every part and step; a part comes after what it needs.
+
+        Gateway and worker say themselves when the tables are there (`/ready`), so their imports need not wait.
+        """
+        ports = self.ports
+        return (
+            Part("redis", self._redis, ports=(ports.redis,), healthy=partial(listens, ports.redis)),
+            Part("store", self._store, ports=(ports.store,), healthy=partial(listens, ports.store)),
+            Part("issuer", self._issuer, ports=(ports.issuer,), healthy=partial(listens, ports.issuer)),
+            Part(
+                "runtime",
+                self._runtime,
+                ports=(ports.runtime, ports.runtime_control),
+                healthy=partial(listens, ports.runtime_control),
+            ),
+            Part("tables", _step(prepare), needs=("store",), step=True),
+            Part("seed", _step(seed), needs=("tables", "redis", "runtime"), step=True),
+            Part(
+                "worker",
+                self._worker,
+                needs=("redis", "store"),
+                ports=(ports.worker_private,),
+                healthy=partial(_is_ready, ports.url("worker_private")),
+            ),
+            Part(
+                "gateway",
+                self._gateway,
+                needs=("redis", "store", "issuer"),
+                ports=(ports.gateway, ports.private),
+                healthy=partial(_is_ready, ports.url("private")),
+            ),
+        )
+
+    async def _redis(self) -> Process:
+        return await start_redis(self.ports.redis, self.layout.data("redis"), self.layout.log("redis"))
+
+    async def _store(self) -> Process:
+        python = CHECKOUT / ".venvs" / "store" / "bin" / "python"
+        return await start_store(
+            self.ports.store, self.layout.data("store"), self.layout.log("store"), env_python=python
+        )
+
+    async def _issuer(self) -> Process:
+        argv: Argv = ["-m", "ops.devstack.issuer", "--port", self.ports.issuer, "--state", self.layout.data("issuer")]
+        return await self._python("issuer", argv, {}, partial(listens, self.ports.issuer))
+
+    async def _runtime(self) -> Process:
+        argv: Argv = [
+            *("-m", "ops.devstack.runtime"),
+            *("--data-port", self.ports.runtime, "--control-port", self.ports.runtime_control),
+            *("--state", self.layout.data("runtime"), "--code-root", CHECKOUT / "agents"),
+            *("--access-key", self.keys.access_key, "--secret-key-file", self.layout.secret_key_file),
+        ]
+        return await self._python("runtime", argv, {}, self._runtime_listens)
+
+    async def _gateway(self) -> Process:
+        argv: Argv = [
+            *("-m", "ops.cli.main", "serve"),
+            *("--port", self.ports.gateway, "--private-port", self.ports.private),
+        ]
+        return await self._python("gateway", argv, self.variables, partial(_is_ready, self.ports.url("private")))
+
+    async def _worker(self) -> Process:
+        argv: Argv = ["-m", "ops.cli.main", "work", "--private-port", self.ports.worker_private]
+        return await self._python("worker", argv, self.variables, partial(_is_ready, self.ports.url("worker_private")))
+
+    async def _runtime_listens(self) -> bool:
+        return await listens(self.ports.runtime) and await listens(self.ports.runtime_control)
+
+    async def _python(self, part: str, argv: Argv, variables: Mapping[str, str], ready: Probe) -> Process:
+        log = self.layout.log(part)
+        command = [sys.executable, *map(str, argv)]
+        process = await spawn(command, env=child_environment(self.inherited, variables), log=log)
+        try:
+            await until_ready(part, process, ready, log=log, fix=fix_for(part, log))
+        except asyncio.CancelledError:
+            await stop(process)
+            raise
+        return process
+
+
+def _step(work: Callable[[], Awaitable[None]]) -> Callable[[], Awaitable[None]]:
+    async def run() -> None:
+        await work()
+
+    return run
+
+
+def fix_for(part: str, log: Path) -> str:
+    """Return what to do about a part that ended too early."""
+    return f"{log} tells why {part} ended; `make install` repairs a half-installed environment"
+
+
+async def _is_ready(private: str) -> bool:
+    async with ClientSession(timeout=ClientTimeout(total=3)) as session:
+        try:
+            async with session.get(f"{private}/ready") as answer:
+                return answer.status == HTTPStatus.OK
+        except (ClientError, TimeoutError):
+            return False

@@ -1,0 +1,109 @@
+"""What a new stack holds: tables, a bucket, two tenants, an operator and the reference agent, ready to be invoked.
+
+Runs at every start and undoes nothing that was done since: a suspended tenant stays suspended over a restart.
+"""
+
+import traceback
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Final
+
+import aiohttp
+from boto3.dynamodb.conditions import Attr
+from botocore.exceptions import BotoCoreError, ClientError
+
+from agents.control import ControlPlane
+from ops.bootstrap import ensure_bucket, ensure_tables
+from ops.devstack import echo
+from ops.devstack.aws import StackClients, control_client, store_clients
+from ops.devstack.dev_files import DevOperator, DevTenant
+from ops.devstack.environment import BUCKET, REGION, TABLE_PREFIX
+from ops.devstack.issuer import SigningKeys
+from ops.devstack.layout import DevKeys, Layout
+from ops.devstack.people import APPLICATIONS, OPERATOR, TENANTS, register_applications
+from ops.devstack.ports import Ports
+from ops.devstack.process import PartFailedError
+from tenancy.clock import Clock
+from tenancy.errors import ConditionFailedError, LockgateError, TenantAccessViolation
+from tenancy.ids import TenantId
+from tenancy.platform_store import PlatformStore
+from tenancy.store import TenantStores
+from tenancy.tables import PARTITION_KEY
+
+
+class Seed:
+    """Fills one stack's stores; `tenants` and `operator` hold tokens once `plant` has run."""
+
+    def __init__(self, layout: Layout, ports: Ports, keys: DevKeys, *, clock: Clock) -> None:
+        self._layout: Final = layout
+        self._ports: Final = ports
+        self._keys: Final = keys
+        self._clock: Final = clock
+        self._authority: Final = ports.url("issuer")
+        self.tenants: dict[TenantId, DevTenant] = {}
+        self.operator = DevOperator(token="")
+
+    async def prepare(self) -> None:
+        """Make the tables and the bucket where they are missing; raises PartFailedError."""
+        async with self._clients("tables") as aws:
+            await ensure_tables(aws.dynamodb, TABLE_PREFIX)
+            await ensure_bucket(aws.s3, BUCKET, REGION)
+
+    async def plant(self) -> None:
+        """Store tenants, bindings and the agent where they are missing, and mint tokens; raises PartFailedError."""
+        async with self._clients("seed") as aws:
+            platform = PlatformStore(aws.dynamodb, table_prefix=TABLE_PREFIX, on_violation=_ignore)
+            await self._plant_tenants(aws)
+            await self._bind(platform)
+            await self._plant_agent(platform)
+            self._mint()
+
+    async def _plant_tenants(self, aws: StackClients) -> None:
+        stores = TenantStores(aws.dynamodb, aws.s3, table_prefix=TABLE_PREFIX, bucket=BUCKET, on_violation=_ignore)
+        for tenant_id, tenant in TENANTS.items():
+            try:
+                await stores.db(tenant_id).put(
+                    tenant.record(tenant_id, self._clock.now()), condition=Attr(PARTITION_KEY).not_exists()
+                )
+            except ConditionFailedError:
+                continue  # there since an earlier start, with whatever was done to it
+
+    async def _bind(self, platform: PlatformStore) -> None:
+        register_applications(self._layout.data("issuer"))
+        for application in APPLICATIONS:
+            wanted = application.binding(self._authority, self._clock.now())
+            if await platform.binding(wanted.issuer, wanted.directory, wanted.client_id) is None:
+                await platform.put_binding(wanted)
+
+    async def _plant_agent(self, platform: PlatformStore) -> None:
+        async with control_client(self._ports, self._keys) as client:
+            control = ControlPlane(client, clock=self._clock)
+            runtime = await control.ensure_runtime(echo.runtime(self._keys.access_key))
+        wanted = echo.version(runtime.arn, self._clock.now())
+        found = await platform.agent_version(wanted.name, wanted.version)
+        if found is None or found.runtime_arn != wanted.runtime_arn:
+            await platform.put_agent_version(wanted)
+
+    def _mint(self) -> None:
+        keys, now = SigningKeys.open(self._layout.data("issuer")), self._clock.now()
+        self.tenants = {
+            tenant_id: DevTenant(tier=tenant.tier, token=tenant.application.token(keys, self._authority, now))
+            for tenant_id, tenant in TENANTS.items()
+        }
+        self.operator = DevOperator(token=OPERATOR.token(keys, self._authority, now))
+
+    @asynccontextmanager
+    async def _clients(self, step: str) -> AsyncIterator[StackClients]:
+        """Open clients for a step; what goes wrong there is in its log."""
+        log = self._layout.log(step)
+        try:
+            async with store_clients(self._ports, self._keys) as aws:
+                yield aws
+        except (BotoCoreError, ClientError, LockgateError, aiohttp.ClientError, ExceptionGroup, OSError) as error:
+            log.write_text("".join(traceback.format_exception(error)))
+            fix = "look at store.log and runtime.log beside it; `make dev-reset` starts from nothing"
+            raise PartFailedError(step, log, fix) from error
+
+
+def _ignore(_: TenantAccessViolation) -> None:
+    """Do nothing more: the violation is raised, and ends the start."""

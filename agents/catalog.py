@@ -42,7 +42,6 @@ class Catalog:
         self._others: Snapshots[tuple[AgentName, str], AgentVersion] = Snapshots(
             self._load_other, clock=clock, fresh_s=FRESH_S, stale_s=STALE_S, size=_VERSIONS_KEPT
         )
-
         changes.on(KIND, lambda _: self.clear())
         changes.on_gap(self.clear)
 

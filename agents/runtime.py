@@ -69,13 +69,13 @@ def any_part() -> float:
 
 
 def open_http() -> aiohttp.ClientSession:
-    """Return the client session to give to AgentCore: pooled, and nothing added to or taken from what is sent."""
+    """Return a client session as AgentCore wants it: pooled, without memory, and every body as it came."""
     return aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEPALIVE_S),
+        connector=aiohttp.TCPConnector(limit=0, ttl_dns_cache=30, keepalive_timeout=KEEPALIVE_S),
         cookie_jar=aiohttp.DummyCookieJar(),
         auto_decompress=False,
         trust_env=False,
-        # No encoding: the agent's bytes go on as they are. Not signed: these two are ours to add anywhere.
+        # Nothing is unpacked, so nothing may come packed.
         headers={"Accept-Encoding": "identity", "User-Agent": "lockgate"},
     )
 

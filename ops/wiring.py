@@ -26,7 +26,7 @@ from redis.asyncio import Redis
 from agents.answer import AnswerLimits
 from agents.authorize import SigV4Authorizer
 from agents.catalog import Catalog
-from agents.runtime import KEEPALIVE_S, AgentCore, RuntimeTimeouts
+from agents.runtime import AgentCore, RuntimeTimeouts, open_http
 from agents.sessions import Sessions
 from agents.sigv4 import SigV4Signer
 from agents.turns import Turns
@@ -135,7 +135,7 @@ async def floor(settings: Settings) -> AsyncIterator[Floor]:
         changes = ChangeFeed(redis, clock=clock)
         catalog = Catalog(platform, changes, clock=clock)
         stack.push_async_callback(catalog.aclose)
-        http = await stack.enter_async_context(_http())
+        http = await stack.enter_async_context(open_http())
         job_store, job_metrics = JobStore(stores), JobMetrics(metrics)
         arq = connect(settings.redis_url.get_secret_value())
         stack.push_async_callback(arq.aclose)
@@ -229,15 +229,6 @@ def _redis(settings: Settings) -> Redis:
         health_check_interval=15,
     )
     return redis
-
-
-def _http() -> aiohttp.ClientSession:
-    return aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(limit=0, ttl_dns_cache=30, keepalive_timeout=KEEPALIVE_S),
-        cookie_jar=aiohttp.DummyCookieJar(),
-        auto_decompress=False,
-        trust_env=False,
-    )
 
 
 async def _runtime(

@@ -1,8 +1,9 @@
 import re
+from collections.abc import Mapping
 
 import pytest
 
-from tests.architecture.tree import text_of
+from tests.architecture.tree import modules, text_of
 from tests.docs.papers import Page, broken_links, existing_paths, pages
 
 MAKE = re.compile(r"(?:^|[;&|] *|\$ |[A-Z_]+=\S+ )make((?: +[\w=.-]+)*)")
@@ -26,6 +27,12 @@ def missing_paths(page: Page, existing: set[str]) -> list[str]:
     return [path for path in named if path not in existing]
 
 
+def missing_tests(page: Page, texts: Mapping[str, str]) -> list[str]:
+    """Return the tests a page names that do not exist."""
+    named = [(span, *span.split("::")) for span in page.spans if re.fullmatch(r"tests/[\w/]+\.py::\w+", span)]
+    return [span for span, path, name in named if f"def {name}(" not in texts.get(path, "")]
+
+
 @pytest.mark.parametrize("path", pages())
 def test_every_link_resolves(path: str) -> None:
     assert broken_links(pages()[path], pages(), existing_paths()) == []
@@ -39,6 +46,19 @@ def test_every_make_target_named_exists(path: str) -> None:
 @pytest.mark.parametrize("path", pages())
 def test_every_file_named_exists(path: str) -> None:
     assert missing_paths(pages()[path], existing_paths()) == []
+
+
+@pytest.mark.parametrize("path", pages())
+def test_every_test_named_exists(path: str) -> None:
+    assert missing_tests(pages()[path], {module.path: module.text for module in modules()}) == []
+
+
+def test_a_missing_test_is_found() -> None:
+    page = Page("a.md", "`tests/x.py::test_a` `tests/x.py::test_b` `tests/y.py::test_a` `tests/x.py`")
+    assert missing_tests(page, {"tests/x.py": "def test_a() -> None: ..."}) == [
+        "tests/x.py::test_b",
+        "tests/y.py::test_a",
+    ]
 
 
 def test_a_broken_link_is_found() -> None:

@@ -16,6 +16,9 @@ from tenancy.clock import Clock
 from tenancy.ids import AgentName
 
 READY_TIMEOUT_S: Final = 300.0
+# AgentCore's own; the lifetime is also its longest.
+DEFAULT_IDLE_TIMEOUT_S: Final = 900
+_LIFETIME_S: Final = 28_800
 _FIRST_LOOK_S: Final = 0.05
 _LAST_LOOK_S: Final = 5.0
 _UNDER_WAY: Final = frozenset({"CREATING", "UPDATING"})
@@ -55,6 +58,7 @@ class WantedRuntime:
     role_arn: str
     allowed_headers: tuple[str, ...] = ALLOWED_HEADERS
     environment: Mapping[str, str] = field(default_factory=dict)
+    idle_timeout_s: int = DEFAULT_IDLE_TIMEOUT_S
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +131,7 @@ def _described(wanted: WantedRuntime) -> Fields:
         "networkConfiguration": {"networkMode": "PUBLIC"},
         "requestHeaderConfiguration": {"requestHeaderAllowlist": list(wanted.allowed_headers)},
         "environmentVariables": dict(wanted.environment),
+        "lifecycleConfiguration": {"idleRuntimeSessionTimeout": wanted.idle_timeout_s, "maxLifetime": _LIFETIME_S},
     }
 
 

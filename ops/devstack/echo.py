@@ -14,6 +14,8 @@ from tenancy.ids import parse_agent_name
 _FOLDER: Final = "echo-agent"
 # The local AgentCore runs folders, named as images of a registry in a region of that name.
 _REGISTRY: Final = "dkr.ecr.local.amazonaws.com"
+# The shortest AgentCore allows: most sessions of a development stack are used once, and each is a process.
+_IDLE_TIMEOUT_S: Final = 60
 
 
 class _Project(BaseModel):
@@ -30,6 +32,7 @@ def runtime(account: str) -> WantedRuntime:
         name=runtime_name(parse_agent_name(_FOLDER)),
         container_uri=f"{account}.{_REGISTRY}/{_FOLDER}:dev",
         role_arn=f"arn:aws:iam::{account}:role/agent",
+        idle_timeout_s=_IDLE_TIMEOUT_S,
     )
 
 

@@ -22,6 +22,10 @@ from ops.devstack.stores import start_redis, start_store
 # In the order in which they are shown.
 NAMES: Final = ("redis", "store", "issuer", "runtime", "tables", "seed", "worker", "gateway")
 
+# Above what a premium tenant may use at once, so that it is tenants' own limits one meets here. A session takes 11 MB.
+_SESSIONS: Final = 600
+_NEW_SESSIONS_PER_S: Final = 100
+
 Probe: TypeAlias = Callable[[], Awaitable[bool]]
 Argv: TypeAlias = Sequence[str | int | Path]
 
@@ -88,6 +92,7 @@ class Plan:
             *("-m", "ops.devstack.runtime"),
             *("--data-port", self.ports.runtime, "--control-port", self.ports.runtime_control),
             *("--state", self.layout.data("runtime"), "--code-root", CHECKOUT / "agents"),
+            *("--max-sessions", _SESSIONS, "--new-sessions-per-second", _NEW_SESSIONS_PER_S),
             *("--access-key", self.keys.access_key, "--secret-key-file", self.layout.secret_key_file),
         ]
         return await self._python("runtime", argv, {}, self._runtime_listens)

@@ -260,6 +260,12 @@ async def test_what_may_have_run_is_never_sent_again(answer: bytes) -> None:
     assert len(server.received) == 1
 
 
+async def test_a_redirect_is_not_followed() -> None:
+    async with upstream(http(302, b"", location="/elsewhere"), http(body=1)) as server, agentcore(server.url) as core:
+        assert await _fault_of(read(core)) is RuntimeBrokenError
+    assert len(server.received) == 1
+
+
 async def test_a_refused_connection_means_that_nothing_was_sent() -> None:
     async with agentcore(f"http://127.0.0.1:{free_port()}") as core:
         assert await _fault_of(read(core)) is RuntimeUnreachableError

@@ -118,7 +118,8 @@ def test_an_event_of_another_shape_is_data_even_when_last(data: bytes) -> None:
 
 def test_an_event_of_the_limit_passes_and_one_byte_more_does_not() -> None:
     most = b"x" * (LIMIT - len(b"data: "))
-    assert split([b"data: " + most + b"\n\n"]) == [AgentChunk(most)]
+    for stream in (b"data: " + most + b"\n\n", b"data: " + most + b"\r\n\r\n"):
+        assert split([stream]) == split(bytes([byte]) for byte in stream) == [AgentChunk(most)]
     assert split([b"data: 1\n\ndata: " + most + b"x\n\n"]) == [AgentChunk(b"1"), AgentAnswerTooLargeError]
 
 

@@ -15,6 +15,7 @@ class Sample(NamedTuple):
 
 BROKEN = (
     Sample(rules.is_short, "x = 1\n" * 401),
+    Sample(rules.is_short, "x = 1\n" * 601, "tests/test_x.py"),
     Sample(rules.has_short_functions, "def long():\n" + "    x = 1\n" * 60),
     Sample(rules.has_short_functions, "async def long():\n" + "    x = 1\n" * 60),
     Sample(rules.says_its_purpose, "x = 1\n"),
@@ -47,6 +48,7 @@ BROKEN = (
 
 KEPT = (
     Sample(rules.is_short, "x = 1\n" * 400),
+    Sample(rules.is_short, "x = 1\n" * 600, "tests/test_x.py"),
     Sample(rules.has_short_functions, "def short():\n" + "    x = 1\n" * 59),
     Sample(rules.says_its_purpose, '"""Says why."""\n'),
     Sample(rules.leaves_the_environment_alone, "import os\nhome = os.environ['HOME']\n", "ops/settings.py"),

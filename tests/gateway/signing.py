@@ -102,6 +102,7 @@ class Authority:
         self.key_members: dict[str, object] = {"use": "sig"}
         self.metadata_changes: dict[str, object] = {}
         self.keys_body: bytes | None = None
+        self.redirect: str | None = None
         self.status = 200
         self.reads = 0
         self.reading: asyncio.Queue[int] = asyncio.Queue()
@@ -122,6 +123,8 @@ class Authority:
         self.reads += 1
         self.reading.put_nowait(self.reads)
         await self.gate.wait()
+        if self.redirect is not None:
+            raise web.HTTPFound(self.redirect)
         published = {"keys": [*self.extra_keys, *(self.public(kid) for kid in self.kids)]}
         return web.Response(body=self.keys_body or orjson.dumps(published), status=self.status)
 

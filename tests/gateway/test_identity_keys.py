@@ -182,9 +182,8 @@ async def test_a_key_that_may_not_sign_is_left_out_and_the_others_stay(
         b'{"keys":{}}',
         b'{"keys":[]}',
         orjson.dumps({"keys": [WEAK]}),
-        b'{"keys":[],"x":"' + b"x" * module.DOCUMENT_LIMIT_BYTES + b'"}',
     ],
-    ids=["not json", "a list", "no keys", "keys no list", "none", "none usable", "too large"],
+    ids=["not json", "a list", "no keys", "keys no list", "none", "none usable"],
 )
 async def test_a_document_that_is_no_key_set_changes_nothing(parts: Parts, body: bytes) -> None:
     key = await parts.keys.find("key-1")
@@ -219,6 +218,28 @@ async def test_keys_come_from_the_authority_s_own_origin_and_name_only(
     with pytest.raises(IdentityUnavailableError):
         await parts.keys.find("key-1")
     assert (parts.authority.reads, parts.keys.failures) == (0, 1)
+
+
+async def test_a_key_set_too_large_is_not_read_however_good(parts: Parts) -> None:
+    parts.authority.extra_keys = [{"padding": "x" * module.DOCUMENT_LIMIT_BYTES}]
+    with pytest.raises(IdentityUnavailableError):
+        await parts.keys.find("key-1")
+
+
+async def test_good_keys_of_another_origin_are_not_asked_for(parts: Parts) -> None:
+    async with running_authority() as stranger:
+        parts.authority.metadata_changes = {"jwks_uri": f"{stranger.url}/elsewhere/keys"}
+        with pytest.raises(IdentityUnavailableError):
+            await parts.keys.find("key-1")
+        assert stranger.reads == 0
+
+
+async def test_no_redirection_is_followed(parts: Parts) -> None:
+    async with running_authority() as stranger:
+        parts.authority.redirect = f"{stranger.url}/elsewhere/keys"
+        with pytest.raises(IdentityUnavailableError):
+            await parts.keys.find("key-1")
+        assert (parts.authority.reads, stranger.reads) == (1, 0)
 
 
 async def test_the_keys_may_have_another_path_on_the_same_origin(parts: Parts) -> None:

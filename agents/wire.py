@@ -19,6 +19,7 @@ _PREFIX: Final = b"data: "
 # How the SDK's error event ends and begins; only what looks like it is ever parsed.
 _ERROR_HEAD: Final = b'{"error": '
 _ERROR_TAIL: Final = b'"message": "An error occurred during streaming"}'
+_ERROR_END: Final = _ERROR_TAIL + b"\n\n"
 _ERROR_FIELDS: Final = frozenset({"error", "error_type", "message"})
 _KIND_LIMIT: Final = 100
 
@@ -42,6 +43,9 @@ class EventSplitter:
         """Yield the events that these bytes complete."""
         if self._after_cr or b"\r" in data:
             data = self._with_lf(data)
+        if self._is_one_plain_event(data):
+            yield AgentChunk(data[len(_PREFIX) : -2])
+            return
         if self._pending:
             self._pending += data
             if self._pending.find(b"\n\n", self._searched) < 0 and not self._ends_comment():
@@ -62,6 +66,18 @@ class EventSplitter:
             kind = _error_kind(self._held)
             yield AgentChunk(self._held) if kind is None else AgentError(kind)
             self._held = None
+
+    def _is_one_plain_event(self, data: bytes) -> bool:
+        # What nearly every read brings; all that follows would give the same.
+        return (
+            data.find(b"\n") == len(data) - 2
+            and data.endswith(b"\n\n")
+            and data.startswith(_PREFIX)
+            and not self._pending
+            and self._held is None
+            and len(data) - 2 <= self._limit_bytes
+            and not data.endswith(_ERROR_END)
+        )
 
     def _with_lf(self, data: bytes) -> bytes:
         if not data:

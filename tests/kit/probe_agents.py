@@ -1,6 +1,7 @@
 """Agents that do what an ordinary one should not, served side by side by one process of the agents' environment."""
 
 import asyncio
+import re
 import sys
 import threading
 from collections import defaultdict
@@ -17,6 +18,7 @@ from lockgate_kit import Agent, Job, Turn
 happened: defaultdict[str, threading.Event] = defaultdict(threading.Event)
 counted: defaultdict[str, int] = defaultdict(int)
 
+ROOT = Path(__file__).parents[2]
 NAMES = ("control", "probe", "blocker", "plain", "coroutine", "coroutine-quick", "stream-only")
 
 
@@ -103,6 +105,28 @@ async def quick(payload: object) -> object:
     return payload
 
 
+def documented() -> Agent:
+    """Return the agent that docs/AGENTS.md shows, its models and sources made up."""
+    page = (ROOT / "docs/AGENTS.md").read_text()
+    [code] = re.findall(r"^```python\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+
+    async def think(prompt: str) -> str:
+        return prompt.upper()
+
+    async def model(prompt: str) -> AsyncGenerator[str, None]:
+        for word in prompt.split():
+            yield word
+
+    async def read(source: str) -> None:
+        counted[source] += 1
+
+    names: dict[str, object] = {"__name__": "documented", "think": think, "model": model, "read": read}
+    exec(code, names)  # noqa: S102 - the page's own code
+    agent = names["agent"]
+    assert isinstance(agent, Agent)
+    return agent
+
+
 def serve(port: int) -> None:
     """Serve each agent under its own path, echo-agent among them."""
     agents = {name: Agent() for name in NAMES}
@@ -115,7 +139,8 @@ def serve(port: int) -> None:
     agents["coroutine-quick"].sync(quick)
     agents["blocker"].job(job)
     agents["stream-only"].stream(stream)
-    agents["echo"] = run_path(str(Path(__file__).parents[2] / "agents/echo-agent/main.py"))["agent"]
+    agents["echo"] = run_path(str(ROOT / "agents/echo-agent/main.py"))["agent"]
+    agents["documented"] = documented()
     routes = [Mount("/" + name, agent.app) for name, agent in agents.items()]
     uvicorn.run(Starlette(routes=routes), host="127.0.0.1", port=port, log_level="warning")
 

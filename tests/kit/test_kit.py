@@ -194,6 +194,17 @@ async def test_an_action_without_a_ref_is_refused(agents: Agents) -> None:
         assert answer.status == 400
 
 
+async def test_the_agent_of_the_documentation_does_what_it_shows(agents: Agents) -> None:
+    assert await agents.value("documented", {"prompt": "hi"}) == {"answer": "HI"}
+    async with agents.invoke("documented", {"prompt": "one two"}, accept=SSE) as answer:
+        assert await answer.read() == b'data: {"text": "one"}\n\ndata: {"text": "two"}\n\n'
+    await agents.ask("documented", "start", "shown", {"sources": ["doc-a", "doc-b"]})
+    status = await ended(agents, "shown", "documented")
+    assert status["progress"] == {"percent": 50, "message": "reading doc-b"}
+    assert status["usage"] == {"inputTokens": 1200, "outputTokens": 300}
+    assert status["result"] == {"report": "…"}
+
+
 async def _status(agents: Agents, agent: str, payload: object, ref: str) -> int:
     async with agents.invoke(agent, payload, ref=ref) as answer:
         status: int = answer.status

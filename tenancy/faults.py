@@ -5,7 +5,8 @@ from contextlib import contextmanager
 from typing import Final
 
 import aiohttp
-from botocore.exceptions import ClientError, CredentialRetrievalError, HTTPClientError, IncompleteReadError
+from botocore import exceptions
+from botocore.exceptions import ClientError
 from botocore.parsers import ResponseParserError
 
 from tenancy.errors import ConditionFailedError, LockgateError, StoreUnavailableError
@@ -33,10 +34,13 @@ _PASSING: Final = frozenset(
 )
 _SERVER_FAULT: Final = 500
 _BROKEN: Final = (
-    HTTPClientError,
-    IncompleteReadError,
+    exceptions.ConnectionError,
+    exceptions.HTTPClientError,
+    exceptions.IncompleteReadError,
+    exceptions.ChecksumError,
+    exceptions.FlexibleChecksumError,
+    exceptions.CredentialRetrievalError,
     ResponseParserError,
-    CredentialRetrievalError,
     aiohttp.ClientError,
     TimeoutError,
 )

@@ -7,7 +7,7 @@ leg of a batch or transaction, the index attributes, and what comes back. It suf
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Final, Never, TypeVar, assert_never
+from typing import TYPE_CHECKING, Final, Never, TypeVar
 
 from boto3.dynamodb.conditions import ConditionBase
 
@@ -148,19 +148,20 @@ class TenantScopedDynamoDB:
         """Store up to 25 items, not atomically; of two with one key the later stays."""
         if len(items) > BATCH_LIMIT:
             raise ValueError(f"at most {BATCH_LIMIT} items go into a batch")
+        if not items:
+            return
         latest = {(self._admit("BatchWriteItem", type(item), item.key()), item.key()): item for item in items}
         left: dict[str, list[WriteRequestUnionTypeDef]] = {}
         for (table, _), item in latest.items():
             left.setdefault(table, []).append({"PutRequest": {"Item": item.to_item()}})
         for pause_s in _BATCH_PAUSES_S:
-            if not left:
-                return
             await self._clock.sleep(pause_s)
             with self._acting("BatchWriteItem", ",".join(left)):
                 answer = await self._client.batch_write_item(RequestItems=left)
             left = {table: [*requests] for table, requests in answer["UnprocessedItems"].items()}
-        if left:
-            raise StoreUnavailableError
+            if not left:
+                return
+        raise StoreUnavailableError
 
     async def transact(self, steps: Sequence[Step]) -> None:
         """Do up to 100 steps together or none of them; raises ConditionFailedError."""
@@ -170,29 +171,24 @@ class TenantScopedDynamoDB:
 
     def _leg(self, step: Step) -> "TransactWriteItemTypeDef":
         operation = "TransactWriteItems"
-        match step:
-            case PutStep(item, condition):
-                table = self._admit(operation, type(item), item.key())
-                return {"Put": {"TableName": table, "Item": item.to_item(), **conditioned(condition)}}
-            case UpdateStep():
-                return {"Update": self._update(step, operation)}
-            case DeleteStep(model, key, condition):
-                table = self._admit(operation, model, key)
-                return {"Delete": {"TableName": table, "Key": key.to_item(), **conditioned(condition)}}
-            case CheckStep(model, key, condition):
-                table = self._admit(operation, model, key)
-                demanded = conditioned(condition)
-                check: ConditionCheckTypeDef = {
-                    "TableName": table,
-                    "Key": key.to_item(),
-                    "ConditionExpression": demanded["ConditionExpression"],
-                    "ExpressionAttributeNames": demanded["ExpressionAttributeNames"],
-                }
-                if "ExpressionAttributeValues" in demanded:
-                    check["ExpressionAttributeValues"] = demanded["ExpressionAttributeValues"]
-                return {"ConditionCheck": check}
-            case _:
-                assert_never(step)
+        if isinstance(step, UpdateStep):
+            return {"Update": self._update(step, operation)}
+        if isinstance(step, PutStep):
+            table = self._admit(operation, type(step.item), step.item.key())
+            return {"Put": {"TableName": table, "Item": step.item.to_item(), **conditioned(step.condition)}}
+        table = self._admit(operation, step.model, step.key)
+        if isinstance(step, DeleteStep):
+            return {"Delete": {"TableName": table, "Key": step.key.to_item(), **conditioned(step.condition)}}
+        demanded = conditioned(step.condition)
+        check: ConditionCheckTypeDef = {
+            "TableName": table,
+            "Key": step.key.to_item(),
+            "ConditionExpression": demanded["ConditionExpression"],
+            "ExpressionAttributeNames": demanded["ExpressionAttributeNames"],
+        }
+        if "ExpressionAttributeValues" in demanded:
+            check["ExpressionAttributeValues"] = demanded["ExpressionAttributeValues"]
+        return {"ConditionCheck": check}
 
     def _update(self, step: UpdateStep, operation: str = "UpdateItem") -> "UpdateTypeDef":
         table = self._admit(operation, step.model, step.key)

@@ -60,6 +60,12 @@ class FakeClock:
         self._elapsed_s = target
         await settle()
 
+    async def run(self) -> None:
+        """Move on whenever a task sleeps, until cancelled: for tests that only care that time passes."""
+        while True:
+            await self.until_sleeping()
+            await self.advance(1)
+
 
 async def settle(turns: int = 20) -> None:
     """Let every task run that needs no I/O to go on."""

@@ -3,6 +3,7 @@
 from datetime import timedelta
 
 import pytest
+from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
@@ -133,3 +134,4 @@ class JobLife(RuleBasedStateMachine):
 
 
 TestJobLife = JobLife.TestCase
+TestJobLife.settings = settings(max_examples=50, stateful_step_count=20, deadline=None)

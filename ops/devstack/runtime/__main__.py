@@ -1,17 +1,19 @@
 """`python -m ops.devstack.runtime`: the local AgentCore as a process of its own; ends cleanly on SIGTERM or Ctrl-C."""
 
 import argparse
-import asyncio
 import logging
-import signal
 import sys
+from functools import partial
 from pathlib import Path
 
 import uvloop
 
 from ops.devstack.runtime.callers import DevKey
+from ops.devstack.runtime.errors import PortTakenError
 from ops.devstack.runtime.limits import Limits
-from ops.devstack.runtime.server import LocalAgentCore, Options, serve_until
+from ops.devstack.runtime.server import LocalAgentCore, Options, serve_until_told
+
+_log = logging.getLogger(__name__)
 
 
 def main() -> None:
@@ -20,14 +22,15 @@ def main() -> None:
     logging.basicConfig(
         level=given.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s %(message)s", stream=sys.stderr
     )
-    uvloop.run(_serve(_options(given)))
+    core = LocalAgentCore(_options(given))
+    try:
+        uvloop.run(serve_until_told(core, partial(_announce, core)))
+    except PortTakenError as error:
+        sys.exit(str(error))
 
 
-async def _serve(options: Options) -> None:
-    stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    await serve_until(stop, LocalAgentCore(options))
+async def _announce(core: LocalAgentCore) -> None:
+    _log.info("data plane %s, control plane %s", core.data_url, core.control_url)
 
 
 def _options(given: argparse.Namespace) -> Options:

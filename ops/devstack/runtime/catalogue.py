@@ -50,6 +50,10 @@ class Catalogue:
             else:
                 self._settling.spawn(self._settle(runtime, runtime.newest))
 
+    async def settled(self) -> None:
+        """Return once every change so far has its final status."""
+        await self._settling.joined()
+
     async def aclose(self) -> None:
         """Give up what has not settled."""
         await self._settling.aclose()

@@ -9,6 +9,12 @@ from typing import ClassVar
 from tenancy.errors import LockgateError
 
 
+class PortTakenError(LockgateError):
+    """Something else listens where the runtime should."""
+
+    code = "port_taken"
+
+
 class RuntimeApiError(LockgateError):
     """Root of the errors that travel to a caller; `kind` goes into `x-amzn-ErrorType`."""
 

@@ -91,7 +91,9 @@ class ForkServer:
         reader, writer = await asyncio.open_connection(sock=ours)
         server = cls(process, writer)
         server._tasks.spawn(server._listen(reader))
-        await server._asked[0]
+        if (await server._asked[0]).event != "ready":
+            await server.aclose()
+            raise AgentFaultError(f"{python} ended before it could start an agent; see {log}")
         return server
 
     @property

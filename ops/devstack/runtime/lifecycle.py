@@ -31,6 +31,7 @@ class Observed:
     restamped_at: float  # when the ping's time_of_last_update last moved
     changed_at: float  # when the ping's status last changed
     ping: Ping = field(default_factory=Ping)
+    pings: int = 0
     failed_pings: int = 0
     in_flight: int = 0
 
@@ -46,6 +47,7 @@ class Observed:
 
     def pinged(self, ping: Ping | None, now: float) -> None:
         """Note a ping's answer; None means it had none, or an error."""
+        self.pings += 1
         if ping is None:
             self.failed_pings += 1
             return

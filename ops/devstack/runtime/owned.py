@@ -23,6 +23,11 @@ class OwnedTasks:
         task.add_done_callback(self._ended)
         return task
 
+    async def joined(self) -> None:
+        """Return once no task is left."""
+        while self._tasks:
+            await asyncio.wait(self._tasks)
+
     async def aclose(self) -> None:
         """Cancel every task that still runs and wait until all have ended."""
         left = list(self._tasks)

@@ -1,6 +1,8 @@
 """The local AgentCore as one object: wires the parts, serves both planes on loopback, ends everything it started."""
 
 import asyncio
+import signal
+from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +18,7 @@ from ops.devstack.runtime.callers import Callers, DevKey
 from ops.devstack.runtime.catalogue import Catalogue
 from ops.devstack.runtime.control import ControlPlane
 from ops.devstack.runtime.data import DataPlane
+from ops.devstack.runtime.errors import PortTakenError
 from ops.devstack.runtime.faults import Faults
 from ops.devstack.runtime.limits import Limits
 from ops.devstack.runtime.registry import Registry
@@ -45,7 +48,7 @@ class Options:
 class LocalAgentCore:
     """A running local AgentCore, as an async context manager."""
 
-    def __init__(self, options: Options, clock: Clock | None = None) -> None:
+    def __init__(self, options: Options, *, clock: Clock | None = None, zygotes: Zygotes | None = None) -> None:
         self.options = options
         self.clock = clock or SystemClock()
         self.faults = Faults()
@@ -54,6 +57,7 @@ class LocalAgentCore:
         self.supervisor: Supervisor
         self.registry: Registry
         self.catalogue: Catalogue
+        self._zygotes = zygotes
         self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
@@ -70,8 +74,10 @@ class LocalAgentCore:
     async def _start(self, stack: AsyncExitStack) -> None:
         options, clock = self.options, self.clock
         code_root = CodeRoot(options.code_root, options.python.absolute())
-        zygotes = Zygotes(options.state / "logs" / "zygotes.log")
-        stack.push_async_callback(zygotes.aclose)
+        zygotes = self._zygotes
+        if zygotes is None:  # else they are their giver's to close
+            zygotes = Zygotes(options.state / "logs" / "zygotes.log")
+            stack.push_async_callback(zygotes.aclose)
         bearer = BearerCheck(clock)
         stack.push_async_callback(bearer.aclose)
         self.supervisor = Supervisor(
@@ -115,12 +121,19 @@ async def _serve(stack: AsyncExitStack, app: web.Application, port: int) -> str:
     runner = web.AppRunner(app, access_log=None, handler_cancellation=True, shutdown_timeout=0.0)
     await runner.setup()
     stack.push_async_callback(runner.cleanup)
-    await web.TCPSite(runner, LOOPBACK, port).start()
+    try:
+        await web.TCPSite(runner, LOOPBACK, port).start()
+    except OSError as error:
+        raise PortTakenError(f"port {port} is taken: {error.strerror}") from error
     bound: int = runner.addresses[0][1]
     return f"http://{LOOPBACK}:{bound}"
 
 
-async def serve_until(stop: asyncio.Event, core: LocalAgentCore) -> None:
-    """Serve until `stop` is set."""
+async def serve_until_told(core: LocalAgentCore, announce: Callable[[], Awaitable[None]]) -> None:
+    """Serve until SIGTERM or Ctrl-C; `announce` runs once both planes listen. Raises PortTakenError."""
+    told = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, told.set)
     async with core:
-        await stop.wait()
+        await announce()
+        await told.wait()

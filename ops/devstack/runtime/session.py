@@ -65,6 +65,11 @@ class Session:
         self._clock = clock
         self._in_flight: set[Deadline] = set()
 
+    @property
+    def is_ready(self) -> bool:
+        """Tell whether invocations may be sent; a process that died is noticed before its end is dealt with."""
+        return self.state == "ready" and self.process is not None and not self.process.exited.done()
+
     async def start(self, server: ForkServer, extra_delay_s: float) -> None:
         """Bring the process up until its /ping answers 200; raises AgentFaultError."""
         try:
@@ -72,7 +77,8 @@ class Session:
                 self.process = await server.fork(self._order)
                 if extra_delay_s:
                     await self._clock.sleep(extra_delay_s)
-                await self._until_healthy(self.process)
+                # Where later pings are compared with: the first one is not a change.
+                self.seen.ping = await self._until_healthy(self.process)
         except TimeoutError:
             raise AgentFaultError.not_ready(self._limits.start_s) from None
         self.state = "ready"
@@ -145,12 +151,22 @@ class Session:
             raise AgentFaultError.answered(500)
         return self.process
 
-    async def _until_healthy(self, process: AgentProcess) -> None:
-        while await self._ping(_FOR_EVER) is None:
+    async def _until_healthy(self, process: AgentProcess) -> Ping:
+        while (ping := await self._ping(_FOR_EVER)) is None:
             if process.exited.done():
                 _log.warning("agent process %d of %s ended with %d", process.pid, self.key, process.exited.result())
                 raise AgentFaultError.answered(500)
-            await self._clock.sleep(_RETRY_PING_S)
+            await self._pause(_RETRY_PING_S, process)
+        return ping
+
+    async def _pause(self, seconds: float, process: AgentProcess) -> None:
+        """Sleep, or less if the process ends."""
+        pause = asyncio.get_running_loop().create_task(self._clock.sleep(seconds))
+        ends: tuple[asyncio.Future[Any], ...] = (pause, process.exited)
+        try:
+            await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            pause.cancel()
 
     async def _look(self) -> EndReason | None:
         await self._clock.sleep(self._limits.ping_every_s)

@@ -85,7 +85,7 @@ class Supervisor:
             # A caller that leaves does not stop the start: the next one finds a ready session.
             if (error := await asyncio.shield(entry.started)) is not None:
                 raise error
-        elif entry.session.state != "ready":
+        elif not entry.session.is_ready:
             raise SessionInTransitionError
         return entry.session
 
@@ -94,7 +94,7 @@ class Supervisor:
         entry = self._entries.get(SessionKey(runtime_id, session_id))
         if entry is None:
             raise NotFoundError("Session not found or already terminated")
-        if entry.session.state != "ready":
+        if not entry.session.is_ready:
             raise SessionInTransitionError
         entry.session.ask_to_end("stopped")
         with contextlib.suppress(TimeoutError):

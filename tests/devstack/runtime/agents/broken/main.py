@@ -1,0 +1,3 @@
+"""An agent that cannot even be imported."""
+
+raise RuntimeError("no configuration")

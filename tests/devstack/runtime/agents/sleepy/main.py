@@ -1,0 +1,5 @@
+"""An agent that never begins to serve."""
+
+import signal
+
+signal.pause()

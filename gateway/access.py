@@ -11,12 +11,13 @@ from aiohttp import web
 
 from gateway.errors import TenantMismatchError
 from gateway.identity import Authenticator, authorization_of, check_tenant_header, require_role
-from gateway.middleware import ACTING, ORIGIN
+from gateway.middleware import ACTING, ORIGIN, RATE
+from tenancy.admission import Admission
 from tenancy.audit import AuditTrail
 from tenancy.clock import Clock
 from tenancy.context import Principal, Role, TenantContext
-from tenancy.data_models import AuditEvent, TenantStatus
-from tenancy.errors import TenantSuspendedError, TenantUnknownError
+from tenancy.data_models import AuditEvent
+from tenancy.errors import RateLimitedError, TenantUnknownError
 from tenancy.ids import TenantId, new_audit_id
 from tenancy.registry import TenantRegistry
 
@@ -33,6 +34,7 @@ class Access:
 
     authenticator: Authenticator
     registry: TenantRegistry
+    admission: Admission
     audit: AuditTrail
     clock: Clock
 
@@ -50,18 +52,22 @@ class Access:
         async def guarded(request: web.Request) -> web.StreamResponse:
             principal = await self._principal(request)
             require_role(principal, role)
-            return await handler(request, await self.context(principal))
+            return await handler(request, await self.context(request, principal))
 
         return guarded
 
-    async def context(self, principal: Principal) -> TenantContext:
-        """Return the principal's tenant as it stands; raises TenantUnknownError, TenantSuspendedError."""
+    async def context(self, request: web.Request, principal: Principal) -> TenantContext:
+        """Return the principal's tenant as it stands, one request counted.
+
+        Raises TenantUnknownError, TenantSuspendedError, RateLimitedError.
+        """
         if principal.tenant_id is None:
             raise TenantUnknownError
-        tenant = await self.registry.get(principal.tenant_id)
-        if tenant.status is not TenantStatus.ACTIVE:
-            raise TenantSuspendedError
-        return TenantContext(tenant, principal)
+        ctx = TenantContext(await self.registry.get(principal.tenant_id), principal)
+        rate = request[RATE] = await self.admission.request(ctx)
+        if rate.retry_after_s is not None:
+            raise RateLimitedError(rate.retry_after_s)
+        return ctx
 
     async def _principal(self, request: web.Request) -> Principal:
         principal = await self.authenticator.authenticate(authorization_of(request.headers))

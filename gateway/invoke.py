@@ -35,7 +35,7 @@ from gateway.record import Report, Verdict, begun, closed, judge
 from gateway.schemas import JobAccepted
 from gateway.sse import HEADERS, EventStream
 from jobs.queue import JobQueue
-from tenancy.admission import Permit, admit
+from tenancy.admission import Admission, Permit
 from tenancy.clock import Clock
 from tenancy.context import TenantContext
 from tenancy.data_models import AgentVersion, InvocationRecord, Mode, Status
@@ -127,6 +127,7 @@ class RequestPath:
     """Carries invocations; every part is injected and shared by all requests of the process."""
 
     catalog: Catalog
+    admission: Admission
     sessions: Sessions
     turns: Turns
     stores: TenantStores
@@ -147,29 +148,35 @@ class RequestPath:
         agent = await self.catalog.get(name)
         mode = mode_of(request.headers.getall("Accept", ()), request.headers.getall("Prefer", ()), agent.modes)
         body = await read_invocation(request, agent.body_limit_bytes)
-        permit = admit(ctx, agent)
         if mode is Mode.ASYNC:
-            return await self._submit(permit, body, origin)
-        session = await self.sessions.open(ctx.tenant_id, agent, body.request.session_id)
-        if session.agent_version != agent.version:
-            permit = admit(ctx, await self.catalog.get(name, session.agent_version))
-        invocation = Invocation(
-            id=new_invocation_id(self.clock.now()),
-            ctx=ctx,
-            agent=permit.agent,
-            mode=mode,
-            session_id=session.id,
-            body=body.input_json,
-            trace=origin.trace,
-        )
-        admitted = Admitted(
-            permit, invocation, begun(invocation, body, origin.request_id, self.clock.now()), session.fresh
-        )
-        if mode is Mode.STREAM:
-            return await self._stream(request, admitted)
+            return await self._submit(await self.admission.job(ctx, agent), body, origin)
+        invocation_id = new_invocation_id(self.clock.now())
+        async with self.admission.invocation(ctx, agent, invocation_id) as newest:
+            session = await self.sessions.open(ctx.tenant_id, agent, body.request.session_id)
+            # A session stays on the version it began with.
+            permit = newest.of_version(await self.catalog.get(name, session.agent_version))
+            invocation = Invocation(
+                id=invocation_id,
+                ctx=ctx,
+                agent=permit.agent,
+                mode=mode,
+                session_id=session.id,
+                body=body.input_json,
+                trace=origin.trace,
+            )
+            record = begun(invocation, body, origin.request_id, self.clock.now())
+            admitted = Admitted(permit, invocation, record, session.fresh)
+            deliver = self._stream if mode is Mode.STREAM else self._answer
+            return await deliver(request, admitted)
+
+    async def _answer(self, request: web.Request, admitted: Admitted) -> web.StreamResponse:
         async with self._opened(admitted, self.durations.sync_s) as run:
-            answer = await run.read()
-        return web.Response(body=answer, content_type="application/json", headers=admitted.headers)
+            body = await run.read()
+        response = web.Response(body=body, content_type="application/json", headers=admitted.headers)
+        # Written here, so that the slot is held until a slow reader has the last byte.
+        await response.prepare(request)
+        await response.write_eof()
+        return response
 
     async def _stream(self, request: web.Request, admitted: Admitted) -> web.StreamResponse:
         response = web.StreamResponse(headers=HEADERS | admitted.headers)

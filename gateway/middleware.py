@@ -13,8 +13,11 @@ from gateway.trace import continued
 from tenancy.clock import Clock
 from tenancy.errors import InvalidIdError
 from tenancy.ids import RequestId, TenantId, new_request_id, parse_request_id
+from tenancy.rates import RateState
 
 ORIGIN: Final = web.RequestKey("origin", Origin)
+# The tenant's rate as this request saw it, once it is known.
+RATE: Final = web.RequestKey("rate", RateState)
 # Set once the caller is known, for the line alone.
 ACTING: Final = web.RequestKey("acting", tuple[TenantId | None, str])
 
@@ -68,6 +71,10 @@ class Edge:
             response.headers["X-Request-Id"] = origin.request_id
             if origin.trace.traceparent is not None:
                 response.headers["traceparent"] = origin.trace.traceparent
+        rate = request.get(RATE)
+        if rate is not None:
+            response.headers["RateLimit-Policy"] = f'"default";q={rate.burst};w={rate.window_s}'
+            response.headers["RateLimit"] = f'"default";r={rate.remaining};t={rate.reset_s}'
         response.headers["X-Content-Type-Options"] = "nosniff"
         response.headers["Server"] = "lockgate"
         cors.allow(request, response, self._cors_origins)

@@ -71,6 +71,15 @@ _TABLE: Final[dict[type[BaseException], _Row]] = {
     tenancy.InvalidIdError: _Row(404, "Not found", "There is no such resource."),
     tenancy.TenantUnknownError: _Row(403, "Unknown tenant", "The credentials belong to no tenant of this platform."),
     tenancy.TenantSuspendedError: _Row(403, "Tenant suspended", "The tenant is suspended. Contact the operator."),
+    tenancy.RateLimitedError: _Row(429, "Rate limited", "The tenant makes too many requests. Wait for Retry-After."),
+    tenancy.DailyLimitError: _Row(
+        429,
+        "Daily limit",
+        "The tenant's invocations of today (UTC) are used up. Wait for Retry-After or raise the tier.",
+    ),
+    tenancy.ConcurrencyLimitError: _Row(
+        429, "Concurrency limit", "As many invocations run as the tenant may run at once. Wait for one to end."
+    ),
     tenancy.TierTooLowError: _Row(403, "Tier too low", "The agent needs a higher tier than the tenant has."),
     tenancy.TenantAccessViolation: _Row(403, "Access refused", "The request reached for data outside its tenant."),
     tenancy.StoreUnavailableError: _Row(503, "Store unavailable", "The data store did not answer. Try again.", _SOON),
@@ -120,7 +129,8 @@ def problem_of(error: BaseException) -> Problem:
         return Problem(_INTERNAL.status, "internal_error", _INTERNAL.title, _INTERNAL.detail)
     row = _TABLE[kind]
     code = _CODES.get(kind, error.code)
-    return Problem(row.status, code, row.title, row.detail, row.headers, _members(error))
+    headers = {"Retry-After": str(error.retry_after_s)} if isinstance(error, tenancy.LimitError) else row.headers
+    return Problem(row.status, code, row.title, row.detail, headers, _members(error))
 
 
 def _members(error: LockgateError) -> dict[str, object]:

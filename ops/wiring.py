@@ -5,6 +5,7 @@ the way to agents. The gateway adds the request path to it; the worker adds tick
 """
 
 import asyncio
+import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -47,12 +48,17 @@ from jobs.store import JobStore
 from ops.private import Check, PrivatePort
 from ops.settings import Settings
 from tenancy import client_guard
+from tenancy.admission import Admission
 from tenancy.audit import AuditTrail
 from tenancy.changes import ChangeFeed
 from tenancy.clock import Clock, SystemClock
+from tenancy.days import Days
 from tenancy.ids import AgentName
+from tenancy.leases import IDLE_S
 from tenancy.platform_store import PlatformStore
+from tenancy.rates import Rates
 from tenancy.registry import TenantRegistry
+from tenancy.slots import Slots
 from tenancy.store import TenantStores
 from tenancy.trips import RoundTrips
 
@@ -180,6 +186,7 @@ async def gateway(settings: Settings) -> AsyncIterator[GatewayProcess]:
         stack.push_async_callback(_bounded, journal.flush)
         turns = Turns(base.trips, clock, base.metrics)
         await stack.enter_async_context(turns.renewing())
+        admission = await stack.enter_async_context(_admission(base.trips, clock))
         live = LiveInvocations()
         cancellations = Cancellations(
             stores=stores,
@@ -193,6 +200,7 @@ async def gateway(settings: Settings) -> AsyncIterator[GatewayProcess]:
         stack.push_async_callback(_bounded, cancellations.aclose)
         path = RequestPath(
             catalog=base.catalog,
+            admission=admission,
             sessions=Sessions(stores, journal, clock),
             turns=turns,
             stores=stores,
@@ -205,10 +213,28 @@ async def gateway(settings: Settings) -> AsyncIterator[GatewayProcess]:
             durations=Durations(settings.sync_timeout_s, settings.stream_timeout_s, settings.heartbeat_s),
             report=Report(base.metrics),
         )
-        access = Access(authenticator, registry, base.audit, clock)
+        access = Access(authenticator, registry, admission, base.audit, clock)
         edge = Edge(clock, settings.cors_origins)
         parts = Parts(access, edge, path, cancellations, base.catalog, base.jobs)
         yield GatewayProcess(parts, live, base.private(lambda: live.draining))
+
+
+@asynccontextmanager
+async def _admission(trips: RoundTrips, clock: Clock) -> AsyncIterator[Admission]:
+    """Keep the limiters' leases renewed and their idle units given back; give everything back in the end."""
+    rates, days = Rates(trips, clock=clock), Days(trips, clock=clock)
+    slots = Slots(trips, clock=clock, process=secrets.token_hex(8))
+
+    async def rest() -> None:
+        while True:
+            await clock.sleep(IDLE_S)
+            rates.rest()
+            days.rest()
+
+    async with slots.renewing(), _running(rest()):
+        yield Admission(rates, days, slots)
+    rates.rest(now=True)
+    days.rest(now=True)
 
 
 def _metrics() -> CollectorRegistry:

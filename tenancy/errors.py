@@ -76,3 +76,31 @@ class TierTooLowError(LockgateError):
     """The agent asks for a higher tier than the tenant has."""
 
     code = "tier_too_low"
+
+
+class LimitError(LockgateError):
+    """Root of what is over one of the tenant's limits; `retry_after_s` is worth waiting."""
+
+    code = "limit"
+
+    def __init__(self, retry_after_s: int = 1) -> None:
+        self.retry_after_s = retry_after_s
+        super().__init__(f"try again after {retry_after_s} s")
+
+
+class RateLimitedError(LimitError):
+    """More requests a second than the tenant may make."""
+
+    code = "rate_limited"
+
+
+class DailyLimitError(LimitError):
+    """Every invocation of the day is used up."""
+
+    code = "daily_limit"
+
+
+class ConcurrencyLimitError(LimitError):
+    """As many of the tenant's invocations run as may run at once."""
+
+    code = "concurrency_limit"

@@ -1,8 +1,30 @@
 """The shapes of every Redis key; what lives under them can be lost and rebuilt."""
 
+from datetime import date
+
 from tenancy.ids import SessionId, TenantId
 
 
 def turn_key(tenant_id: TenantId, session_id: SessionId) -> str:
     """Return the key of the lease on a session's running turn."""
     return f"lockgate:turn:{tenant_id}:{session_id}"
+
+
+def rate_key(tenant_id: TenantId) -> str:
+    """Return the key of a tenant's token bucket."""
+    return f"lockgate:rate:{tenant_id}"
+
+
+def day_key(tenant_id: TenantId, day: date) -> str:
+    """Return the key of a tenant's count of invocations on one UTC day."""
+    return f"lockgate:day:{tenant_id}:{day.isoformat()}"
+
+
+def slots_key(tenant_id: TenantId) -> str:
+    """Return the key of the leases on a tenant's concurrent invocations."""
+    return f"lockgate:slots:{tenant_id}"
+
+
+def blocks_key(tenant_id: TenantId) -> str:
+    """Return the key of the blocks of concurrent invocations that processes hold for a tenant."""
+    return f"lockgate:blocks:{tenant_id}"

@@ -16,7 +16,7 @@ class MeRoutes:
 
     access: Access
 
-    async def get(self, _request: web.Request, principal: Principal) -> web.StreamResponse:
+    async def get(self, request: web.Request, principal: Principal) -> web.StreamResponse:
         """Answer with the principal, its tenant, tier, limits and budget; an operator has no tenant."""
-        ctx = None if principal.tenant_id is None else await self.access.context(principal)
+        ctx = None if principal.tenant_id is None else await self.access.context(request, principal)
         return json_answer(MeView.of(principal, ctx).to_json())

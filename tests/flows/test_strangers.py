@@ -48,7 +48,7 @@ async def test_anothers_job_is_unknown(acme: Caller, globex: Caller) -> None:
     _, unknown = await globex.get(UNKNOWN["job"])
     assert (status, shape(problem)) == (404, shape(unknown))
     _, listed = await globex.get("/v1/jobs?limit=100")
-    assert accepted["jobId"] not in str(listed)
+    assert str(accepted["jobId"]) not in str(listed)
 
 
 async def test_anothers_session_is_unknown(acme: Caller, globex: Caller) -> None:

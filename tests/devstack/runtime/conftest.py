@@ -14,7 +14,7 @@ from ops.devstack.runtime.server import LocalAgentCore, Options
 from ops.devstack.runtime.zygotes import Zygotes
 from tenancy.clock import Clock
 from tests.clock import FakeClock
-from tests.devstack.runtime.core import AGENTS, PYTHON, Sdk
+from tests.devstack.runtime.sdk import AGENTS, PYTHON, Sdk
 
 Start = Callable[..., Awaitable[LocalAgentCore]]
 

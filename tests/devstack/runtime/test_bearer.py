@@ -12,7 +12,7 @@ from joserfc.jwk import RSAKey
 
 from ops.devstack.runtime.server import LocalAgentCore
 from tests.clock import FakeClock
-from tests.devstack.runtime.core import Sdk, wire_url
+from tests.devstack.runtime.sdk import Sdk, wire_url
 
 pytestmark = [pytest.mark.stack, pytest.mark.asyncio(loop_scope="session")]
 

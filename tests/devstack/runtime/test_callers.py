@@ -13,7 +13,7 @@ from yarl import URL
 from ops.devstack.runtime.callers import DevKey
 from ops.devstack.runtime.server import LocalAgentCore
 from tests.devstack.runtime.conftest import Start
-from tests.devstack.runtime.core import Sdk, wire_url
+from tests.devstack.runtime.sdk import Sdk, wire_url
 
 pytestmark = [pytest.mark.stack, pytest.mark.asyncio(loop_scope="session")]
 KEY = DevKey("LOCALKEY", "local-secret")

@@ -10,7 +10,7 @@ from aiohttp import ClientSession
 from ops.devstack.runtime.limits import Limits
 from ops.devstack.runtime.server import LocalAgentCore
 from tests.devstack.runtime.conftest import Start
-from tests.devstack.runtime.core import AGENTS, Fields, Sdk, described, session_id
+from tests.devstack.runtime.sdk import AGENTS, Fields, Sdk, described, session_id
 
 pytestmark = [pytest.mark.stack, pytest.mark.asyncio(loop_scope="session")]
 TOKEN = "t" * 33

@@ -9,7 +9,7 @@ from aiohttp import ClientSession
 from ops.devstack.runtime.faults import AnswerKind, Fault, RefusalKind
 from ops.devstack.runtime.server import LocalAgentCore
 from tests.clock import FakeClock
-from tests.devstack.runtime.core import Refused, Sdk, post, session_id
+from tests.devstack.runtime.sdk import Refused, Sdk, post, session_id
 
 pytestmark = [pytest.mark.stack, pytest.mark.asyncio(loop_scope="session")]
 A = session_id("a")

@@ -11,7 +11,7 @@ from yarl import URL
 from ops.devstack.runtime.limits import Limits
 from ops.devstack.runtime.server import LocalAgentCore
 from tests.devstack.runtime.conftest import Start
-from tests.devstack.runtime.core import SESSION, Sdk, post, session_id, wire_url
+from tests.devstack.runtime.sdk import SESSION, Sdk, post, session_id, wire_url
 
 pytestmark = [pytest.mark.stack, pytest.mark.asyncio(loop_scope="session")]
 

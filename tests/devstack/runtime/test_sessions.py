@@ -14,7 +14,7 @@ from ops.devstack.runtime.server import LocalAgentCore
 from ops.devstack.runtime.session import Session
 from tests.clock import FakeClock
 from tests.devstack.runtime.conftest import Start
-from tests.devstack.runtime.core import Sdk, post, session_id
+from tests.devstack.runtime.sdk import Sdk, post, session_id
 from tests.devstack.runtime.processes import process_lives, until_dead
 
 pytestmark = [pytest.mark.stack, pytest.mark.asyncio(loop_scope="session")]

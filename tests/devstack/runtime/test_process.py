@@ -16,8 +16,8 @@ from aiohttp import ClientSession
 
 from ops.devstack.process import free_port, listens, spawn, stop, until_ready
 from ops.devstack.runtime.server import LocalAgentCore, Options
-from tests.devstack.runtime.sdk import AGENTS, PYTHON, Sdk, session_id
 from tests.devstack.runtime.processes import process_lives, until_dead
+from tests.devstack.runtime.sdk import AGENTS, PYTHON, Sdk, session_id
 
 pytestmark = [pytest.mark.stack, pytest.mark.asyncio(loop_scope="session")]
 

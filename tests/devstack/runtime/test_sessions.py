@@ -14,8 +14,8 @@ from ops.devstack.runtime.server import LocalAgentCore
 from ops.devstack.runtime.session import Session
 from tests.clock import FakeClock
 from tests.devstack.runtime.conftest import Start
-from tests.devstack.runtime.sdk import Sdk, post, session_id
 from tests.devstack.runtime.processes import process_lives, until_dead
+from tests.devstack.runtime.sdk import Sdk, post, session_id
 
 pytestmark = [pytest.mark.stack, pytest.mark.asyncio(loop_scope="session")]
 A = session_id("a")

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import orjson
 from aiohttp import web
@@ -15,6 +15,9 @@ from tenancy.store import TenantStores
 from tests.clock import FakeClock
 from tests.conftest import Aws
 from tests.tenancy.samples import Violations
+
+if TYPE_CHECKING:
+    from types_aiobotocore_dynamodb.client import DynamoDBClient
 
 Answer: TypeAlias = Callable[[bytes], web.Response | None]
 """From a request's body to the answer; None breaks the connection off."""
@@ -52,6 +55,7 @@ class Faulty:
     """Doors over the faulty store, and the bodies it got; the time its callers wait for passes at once."""
 
     doors: TenantStores
+    dynamodb: "DynamoDBClient"
     bodies: list[bytes]
 
 
@@ -90,5 +94,5 @@ async def faulty(aws: Aws, *answers: Answer) -> AsyncIterator[Faulty]:
                 clock=clock,
             )
             passing = asyncio.create_task(clock.run())
-            yield Faulty(doors, bodies)
+            yield Faulty(doors, dynamodb, bodies)
             passing.cancel()

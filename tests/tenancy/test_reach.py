@@ -1,0 +1,51 @@
+"""The reach of a tenant in indexes that only tenants share; today's tables have none."""
+
+import pytest
+
+from tenancy.ids import TenantId
+from tenancy.reach import TenantReach
+from tenancy.tables import SWEEP_INDEX, Index, Table
+
+BY_AGENT = Index("by_agent", "agent_pk", "agent_sk")
+TABLE = Table("indexed", "tenant", (BY_AGENT, SWEEP_INDEX))
+REACH = TenantReach(TenantId("a1"))
+
+
+@pytest.mark.parametrize(
+    ("index", "partition", "held"),
+    [
+        (BY_AGENT, "TENANT#a1#echo", True),
+        (BY_AGENT, "TENANT#a1", False),
+        (BY_AGENT, "TENANT#a11#echo", False),
+        (BY_AGENT, "AGENT#echo", False),
+        (SWEEP_INDEX, "TENANT#a1#echo", False),
+        (SWEEP_INDEX, "SWEEP#0", False),
+    ],
+)
+def test_a_tenant_reads_only_its_own_partitions_of_an_index(index: Index, partition: str, *, held: bool) -> None:
+    assert REACH.holds_index_key(index, partition) is held
+
+
+@pytest.mark.parametrize(
+    ("attribute", "value", "carried"),
+    [
+        ("tenant_id", "a1", True),
+        ("tenant_id", "a11", False),
+        ("tenant_id", None, False),
+        ("agent_pk", "TENANT#a1#echo", True),
+        ("agent_pk", "TENANT#a11#echo", False),
+        ("agent_pk", None, False),
+        ("agent_sk", "anything", True),
+        ("sweep_pk", "SWEEP#7", True),
+        ("sweep_pk", "SWEEP#8", False),
+        ("sweep_pk", "SWEEP#7#", False),
+        ("sweep_sk", "2026#a1#job", True),
+        ("sweep_sk", "2026#a11#job", False),
+        ("sweep_sk", "a1", False),
+        ("sweep_sk", None, False),
+        ("result_json", "TENANT#a11", True),
+        ("fence", None, True),
+    ],
+)
+def test_an_item_stands_only_in_its_own_tenants_name(attribute: str, value: str | None, *, carried: bool) -> None:
+    assert REACH.may_carry(TABLE, attribute, value) is carried

@@ -62,6 +62,8 @@ class Show:
 
     async def run(self) -> None:
         """Show sync, stream and async in turn; raises ShowFailedError."""
+        body = orjson.dumps({"input": {"prompt": _PROMPT}}).decode()
+        self._console.print(Text(f"  POST {self._url} {body}", "dim"), soft_wrap=True)
         headers = {"Authorization": f"Bearer {self._token}"}
         async with ClientSession(headers=headers, timeout=ClientTimeout(total=_DEADLINE_S)) as session:
             for mode, invoke in (("sync", self._sync), ("stream", self._stream), ("async", self._async)):
@@ -74,7 +76,7 @@ class Show:
         began = self._clock.monotonic()
         async with session.post(self._url, json={"input": {"prompt": _PROMPT}}) as answer:
             await _expect(answer, HTTPStatus.OK, "sync")
-            self._head("sync", "one JSON answer")
+            self._head("sync", "by default: one JSON answer")
             self._line(began, (await answer.read()).decode())
 
     async def _stream(self, session: ClientSession) -> None:
@@ -82,7 +84,7 @@ class Show:
         body = {"input": {"prompt": _PROMPT, "delayMs": 120}}
         async with session.post(self._url, json=body, headers={"Accept": "text/event-stream"}) as answer:
             await _expect(answer, HTTPStatus.OK, "stream")
-            self._head("stream", "server-sent events, each as the agent makes it")
+            self._head("stream", "by Accept: text/event-stream: each chunk as the agent makes it")
             last = ""
             async for last, data in _events(answer):
                 if last == "agent.chunk":
@@ -96,7 +98,7 @@ class Show:
         async with session.post(self._url, json=body, headers={"Prefer": "respond-async"}) as answer:
             await _expect(answer, HTTPStatus.ACCEPTED, "async")
             location = answer.headers["Location"]
-        self._head("async", f"202, then GET {location}")
+        self._head("async", f"by Prefer: respond-async: 202, then GET {location}")
         job = await self._until_ended(session, location, began)
         if job.status != "succeeded":
             raise ShowFailedError("async", f"the job {job.status}: {orjson.dumps(job.error).decode()}")

@@ -39,7 +39,8 @@ class CodeRoot:
         name, entry = _named(artifact)
         root = self.root.resolve()
         folder = (root / name).resolve()
-        if not folder.is_relative_to(root) or not (folder / entry).is_file():
+        script = (folder / entry).resolve()
+        if not folder.is_relative_to(root) or not script.is_relative_to(folder) or not script.is_file():
             raise InvalidRequestError(f"no {entry} in the folder {name} below the code root")
         # Not resolved: the link's own place tells Python which environment it belongs to.
         own = folder / ".venv" / "bin" / "python"

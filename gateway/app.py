@@ -1,16 +1,19 @@
-"""The northbound API: every route with who may reach it, in one table."""
+"""The northbound API: every operation with its handler, in one table."""
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Final
 
 from aiohttp import web
 
 from agents.catalog import Catalog
-from gateway.access import Access, Handler
+from gateway.access import Access, Handler, PrincipalHandler, TenantHandler
 from gateway.cancel import Cancellations
 from gateway.invoke import RequestPath
 from gateway.middleware import Edge
+from gateway.operations import Operation
+from gateway.routes import agents, health, invocations, jobs, me
 from gateway.routes.agents import AgentRoutes
-from gateway.routes.health import get_health
 from gateway.routes.invocations import InvocationRoutes
 from gateway.routes.jobs import JobRoutes
 from gateway.routes.me import MeRoutes
@@ -32,34 +35,52 @@ class Parts:
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """One operation of the API."""
+    """One operation of the API and how its guarded handler is made."""
 
-    method: str
-    path: str
-    handler: Handler
+    operation: Operation
+    handler: Callable[[Parts], Handler]
 
 
-def routes(parts: Parts) -> tuple[Route, ...]:
-    """Return every route, guarded."""
-    access, agents, jobs = parts.access, AgentRoutes(parts.catalog), JobRoutes(parts.jobs)
-    invocations = InvocationRoutes(parts.path, parts.cancellations)
-    invoke = Role.AGENT_INVOKE
-    return (
-        Route("GET", "/v1/health", get_health),
-        Route("GET", "/v1/me", access.principal(MeRoutes(access).get)),
-        Route("GET", "/v1/agents", access.tenant(invoke, agents.list)),
-        Route("GET", "/v1/agents/{agent}", access.tenant(invoke, agents.get)),
-        Route("POST", "/v1/agents/{agent}/invocations", access.tenant(invoke, invocations.create)),
-        Route("GET", "/v1/invocations/{invocation}", access.tenant(invoke, invocations.get)),
-        Route("POST", "/v1/invocations/{invocation}/cancel", access.tenant(invoke, invocations.cancel)),
-        Route("GET", "/v1/jobs", access.tenant(invoke, jobs.list)),
-        Route("GET", "/v1/jobs/{job}", access.tenant(invoke, jobs.get)),
-    )
+def public(operation: Operation, handler: Handler) -> Route:
+    """Return a route that anybody may reach."""
+    return Route(operation, lambda _: handler)
+
+
+def principal(operation: Operation, handler: Callable[[Parts], PrincipalHandler]) -> Route:
+    """Return a route that whoever has a good token may reach."""
+    return Route(replace(operation, guard="principal"), lambda parts: parts.access.principal(handler(parts)))
+
+
+def tenant(role: Role, operation: Operation, handler: Callable[[Parts], TenantHandler]) -> Route:
+    """Return a route for who has `role` and acts for its own, active tenant."""
+    guarded = replace(operation, guard="tenant", role=role)
+    return Route(guarded, lambda parts: parts.access.tenant(role, handler(parts)))
+
+
+ROUTES: Final = (
+    public(health.GET, health.get_health),
+    principal(me.GET, lambda parts: MeRoutes(parts.access).get),
+    tenant(Role.AGENT_INVOKE, agents.LIST, lambda parts: AgentRoutes(parts.catalog).list),
+    tenant(Role.AGENT_INVOKE, agents.GET, lambda parts: AgentRoutes(parts.catalog).get),
+    tenant(
+        Role.AGENT_INVOKE,
+        invocations.CREATE,
+        lambda parts: InvocationRoutes(parts.path, parts.cancellations).create,
+    ),
+    tenant(Role.AGENT_INVOKE, invocations.GET, lambda parts: InvocationRoutes(parts.path, parts.cancellations).get),
+    tenant(
+        Role.AGENT_INVOKE,
+        invocations.CANCEL,
+        lambda parts: InvocationRoutes(parts.path, parts.cancellations).cancel,
+    ),
+    tenant(Role.AGENT_INVOKE, jobs.LIST, lambda parts: JobRoutes(parts.jobs).list),
+    tenant(Role.AGENT_INVOKE, jobs.GET, lambda parts: JobRoutes(parts.jobs).get),
+)
 
 
 def build(parts: Parts) -> web.Application:
     """Return the application that serves the API."""
     app = web.Application()
     parts.edge.install(app)
-    app.add_routes([web.route(route.method, route.path, route.handler) for route in routes(parts)])
+    app.add_routes([web.route(route.operation.method, route.operation.path, route.handler(parts)) for route in ROUTES])
     return app

@@ -1,7 +1,7 @@
 """The wire models of the northbound API: JSON in camelCase, times RFC 3339 UTC."""
 
 from datetime import UTC, datetime
-from typing import Annotated, Generic, TypeVar
+from typing import Annotated, Generic, Literal, TypeVar
 
 import orjson
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, JsonValue, PlainSerializer
@@ -38,6 +38,12 @@ class WireModel(BaseModel):
     def to_json(self) -> bytes:
         """Return the JSON body."""
         return self.model_dump_json(by_alias=True, exclude_none=True).encode()
+
+
+class HealthView(WireModel):
+    """The process answers."""
+
+    status: Literal["ok"]
 
 
 class InvocationRequest(WireModel):
@@ -206,6 +212,12 @@ class JobView(WireModel):
             ended_at=job.ended_at,
             deadline_at=job.deadline_at,
         )
+
+
+class JobDetailView(JobView):
+    """One job with its result, which is the agent's own JSON."""
+
+    result: JsonValue = None
 
 
 class JobAccepted(WireModel):

@@ -1,7 +1,9 @@
 """`lockgate dev`: the local stack in the foreground, and how another terminal steers it."""
 
 import asyncio
+import shlex
 import shutil
+import sys
 from contextlib import ExitStack
 from enum import StrEnum
 from pathlib import Path
@@ -49,9 +51,7 @@ def up() -> None:
             raise _NoSuchCheckoutError("the local stack runs from a checkout of Lockgate; `make dev` there starts it")
         settings = settings_of(DevSettings)
         layout, clock = _layout(settings), SystemClock()
-        screen = Screen(
-            Console(highlight=False), layout, clock=clock, start_command=lambda part: f"lockgate dev start {part}"
-        )
+        screen = Screen(Console(highlight=False), layout, clock=clock, command=_command(settings))
         code = asyncio.run(Foreground(layout, settings, screen, clock).run())
     raise typer.Exit(code)
 
@@ -103,6 +103,14 @@ def reset() -> None:
             held.enter_context(only_stack(Layout(pid_file.parent)))
         shutil.rmtree(layout.state)
     typer.echo(f"forgot {layout.state}")
+
+
+def _command(settings: DevSettings) -> str:
+    """Return `lockgate dev` as it has to be typed in another terminal, in this folder, to mean this stack."""
+    called = Path(sys.argv[0])
+    name = str(called) if called.name == "lockgate" else "lockgate"
+    state = f"LOCKGATE_DEV_STATE={shlex.quote(str(settings.state.absolute()))} " if settings.state else ""
+    return f"{state}{name} dev"
 
 
 def _layout(settings: DevSettings) -> Layout:

@@ -24,13 +24,13 @@ _TAIL_BYTES: Final = 8_192
 
 
 class Screen:
-    """A Watcher that draws; `start_command` gives the command that brings a part back."""
+    """A Watcher that draws; `command` is `lockgate dev` as another terminal has to type it."""
 
-    def __init__(self, console: Console, layout: Layout, *, clock: Clock, start_command: Callable[[str], str]) -> None:
+    def __init__(self, console: Console, layout: Layout, *, clock: Clock, command: str) -> None:
         self.console: Final = console
         self._layout: Final = layout
         self._clock: Final = clock
-        self._start_command: Final = start_command
+        self._command: Final = command
         self._live: Live | None = None
         self._ending = False
         self._rows: Final[dict[str, tuple[RenderableType, Text]]] = {}
@@ -74,7 +74,7 @@ class Screen:
             [
                 Text.assemble(("\n✗ ", "red"), (part, "bold red"), f" died ({status})"),
                 *self._tail(part),
-                Text.assemble("  bring it back:  ", (self._start_command(part), "bold")),
+                Text.assemble("  bring it back:  ", (f"{self._command} start {part}", "bold")),
             ]
         )
 
@@ -105,7 +105,7 @@ class Screen:
             [
                 Text.assemble(("\n✗ ", "red"), str(error)),
                 *self._tail("gateway"),
-                Text("  the stack stays up: `lockgate dev status` and the logs tell more"),
+                Text(f"  the stack stays up: `{self._command} status` and the logs tell more"),
             ]
         )
 

@@ -42,14 +42,16 @@ class _NoSuchCheckoutError(LockgateError):
 @app.command()
 def up() -> None:
     """Start everything, show the reference agent in its three modes, stay up until Ctrl-C."""
-    # Starting a stack imports what the other verbs never need.
-    from ops.devstack.foreground import Foreground  # noqa: PLC0415
-    from ops.devstack.screen import Screen  # noqa: PLC0415
-
+    settings = settings_of(DevSettings)
     with explained():
         if not (CHECKOUT / "Makefile").exists():
             raise _NoSuchCheckoutError("the local stack runs from a checkout of Lockgate; `make dev` there starts it")
-        settings = settings_of(DevSettings)
+        typer.echo("Lockgate is starting")
+        sys.stdout.flush()
+        # After the first line, because these take a second.
+        from ops.devstack.foreground import Foreground  # noqa: PLC0415
+        from ops.devstack.screen import Screen  # noqa: PLC0415
+
         layout, clock = _layout(settings), SystemClock()
         screen = Screen(Console(highlight=False), layout, clock=clock, command=_command(settings))
         code = asyncio.run(Foreground(layout, settings, screen, clock).run())

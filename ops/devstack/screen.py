@@ -40,7 +40,6 @@ class Screen:
         """Draw the parts as they start until the yielded function says that all are up, or until left."""
         began = self._clock.monotonic()
         self._rows.update({name: (Text("·", "dim"), Text()) for name in names})
-        self.say("Lockgate is starting")
         if self.console.is_terminal:
             self._live = Live(self._table(), console=self.console, refresh_per_second=12.5)
             self._live.start()

@@ -1,6 +1,8 @@
 """An agent's answer over HTTP, read in the way its mode allows: never more of it in memory than its limits."""
 
-from collections.abc import AsyncGenerator
+import asyncio
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final
 
@@ -17,6 +19,7 @@ EVENT_STREAM: Final = "text/event-stream"
 JSON: Final = "application/json"
 # Parsing holds up every other request by about 3 ms a MiB: longer answers are trusted to be the JSON they say.
 _CHECKED_BYTES: Final = 1_048_576
+_LOOK_S: Final = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,3 +83,27 @@ def _checked(body: bytes) -> bytes:
             # Without its cause, which quotes the answer.
             raise RuntimeBrokenError("an answer that is not JSON") from None
     return body
+
+
+@contextmanager
+def watched(response: aiohttp.ClientResponse) -> Iterator[None]:
+    """End the reading of a body whose connection is gone.
+
+    aiohttp 3.14 closes the connection on a malformed chunk, but leaves whoever reads the body waiting for ever.
+    """
+    loop = asyncio.get_running_loop()
+    timer: asyncio.TimerHandle | None = None
+
+    def look() -> None:
+        nonlocal timer
+        connection = response.connection
+        if connection is not None and connection.transport is None and not response.content.is_eof():
+            response.content.set_exception(aiohttp.ClientPayloadError("the connection was lost"))
+        else:
+            timer = loop.call_later(_LOOK_S, look)
+
+    timer = loop.call_later(_LOOK_S, look)
+    try:
+        yield
+    finally:
+        timer.cancel()

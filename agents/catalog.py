@@ -45,6 +45,11 @@ class Catalog:
         changes.on(KIND, lambda _: self.clear())
         changes.on_gap(self.clear)
 
+    @property
+    def copies(self) -> tuple[Snapshots[str, _Promoted], Snapshots[tuple[AgentName, str], AgentVersion]]:
+        """Its copies of what is promoted and of other versions, for metrics."""
+        return self._promoted, self._others
+
     async def register(self, version: AgentVersion) -> None:
         """Store a version, in place of the one it had, and tell every process."""
         await self._store.put_agent_version(version)

@@ -74,6 +74,13 @@ class RuntimeUnreachableError(RuntimeFaultError):
     nothing_ran = True
 
 
+class RuntimeSparedError(RuntimeFaultError):
+    """The runtime has failed too often just now: it is left alone for some seconds, and nothing was sent."""
+
+    code = "runtime_spared"
+    nothing_ran = True
+
+
 class RuntimeBrokenError(RuntimeFaultError):
     """500, or an answer that is not AgentCore's: the agent may have run."""
 

@@ -18,6 +18,11 @@ class TraceHeaders:
     traceparent: str | None = None
     tracestate: str | None = None
 
+    @property
+    def trace_id(self) -> str:
+        """The trace's own id, empty where there is no trace."""
+        return (self.traceparent or "")[3:35]
+
 
 @dataclass(frozen=True, slots=True)
 class Invocation:

@@ -19,8 +19,9 @@ import orjson
 import structlog
 from yarl import URL
 
-from agents.answer import EVENT_STREAM, JSON, AnswerLimits, HttpAnswer
+from agents.answer import EVENT_STREAM, JSON, AnswerLimits, HttpAnswer, watched
 from agents.authorize import Authorizer, Outgoing
+from agents.breaker import Breakers
 from agents.errors import (
     RuntimeBrokenError,
     RuntimeBusyError,
@@ -33,6 +34,7 @@ from agents.errors import (
 from agents.faults import refusal, sending
 from agents.inband import ACTION_HEADER, REF_HEADER, InbandStatus, parse_status
 from agents.invocation import Answer, Invocation, TraceHeaders
+from agents.retries import RetryBudget
 from agents.sigv4 import canonical_query
 from tenancy.admission import Permit
 from tenancy.clock import Clock
@@ -90,6 +92,7 @@ class RuntimeTimeouts:
 
 @dataclass(frozen=True, slots=True)
 class _Target:
+    runtime_arn: str
     url: URL
     host: str
     path: str
@@ -108,6 +111,8 @@ class AgentCore:
         clock: Clock,
         timeouts: RuntimeTimeouts,
         limits: AnswerLimits,
+        breakers: Breakers,
+        repeats: RetryBudget,
         jitter: Callable[[], float] = any_part,
     ) -> None:
         self._http = http
@@ -117,6 +122,8 @@ class AgentCore:
         self._clock = clock
         self._timeouts = timeouts
         self._limits = limits
+        self._breakers = breakers
+        self._repeats = repeats
         self._jitter = jitter
         self._targets: dict[tuple[str, str, str], _Target] = {}
 
@@ -136,7 +143,8 @@ class AgentCore:
             begin_s=self._timeouts.sync_s,
         )
         try:
-            yield _answer(response, invocation.session_id, invocation.mode, self._limits)
+            with watched(response):
+                yield _answer(response, invocation.session_id, invocation.mode, self._limits)
         finally:
             # Only an answer read to its end has given its connection back before.
             response.close()
@@ -207,10 +215,13 @@ class AgentCore:
         self, target: _Target, headers: dict[str, str], body: bytes, *, total_s: float, begin_s: float
     ) -> aiohttp.ClientResponse:
         """Return an answer whose status is 200, after repeating what AgentCore refused to run."""
+        self._repeats.earn()
         for repeat in range(len(_BUSY_WAITS_S)):
             try:
                 return await self._post_once(target, headers, body, total_s=total_s, begin_s=begin_s)
             except (RuntimeBusyError, RuntimeThrottledError) as fault:
+                if not self._repeats.spend():
+                    raise
                 waits_s = _BUSY_WAITS_S if isinstance(fault, RuntimeBusyError) else _THROTTLE_WAITS_S
                 _log.info("runtime_refused", code=fault.code, repeat=repeat + 1)
                 await self._clock.sleep(self._jitter() * waits_s[repeat])
@@ -222,7 +233,7 @@ class AgentCore:
         headers = {"Host": target.host, **headers}
         signable = {name: value for name, value in headers.items() if name not in _UNSIGNED}
         proof = await self._authorizer.headers(Outgoing("POST", target.path, target.query, signable, body))
-        with sending():
+        with self._breakers.watching(target.runtime_arn), sending():
             async with asyncio.timeout(begin_s):
                 response = await self._http.post(
                     target.url,
@@ -232,8 +243,8 @@ class AgentCore:
                     timeout=aiohttp.ClientTimeout(total=total_s, sock_connect=CONNECT_TIMEOUT_S),
                     allow_redirects=False,
                 )
-        if response.status != 200:  # noqa: PLR2004 - AgentCore knows no other success
-            raise await refusal(response)
+            if response.status != 200:  # noqa: PLR2004 - AgentCore knows no other success
+                raise await refusal(response)
         return response
 
     def _target(self, agent: AgentVersion, operation: str) -> _Target:
@@ -242,7 +253,9 @@ class AgentCore:
         if target is None:
             path = f"/runtimes/{quote(agent.runtime_arn, safe='')}/{operation}"
             query = canonical_query([("qualifier", agent.qualifier)])
-            target = _Target(URL(f"{self._endpoint}{path}?{query}", encoded=True), self._host, path, query)
+            target = _Target(
+                agent.runtime_arn, URL(f"{self._endpoint}{path}?{query}", encoded=True), self._host, path, query
+            )
             if len(self._targets) >= _TARGETS_KEPT:
                 self._targets.clear()
             self._targets[key] = target

@@ -49,6 +49,19 @@ _TABLE: Final[dict[type[BaseException], _Row]] = {
     gateway.BodyTooLargeError: _Row(413, "Body too large", "The body is larger than this agent takes; see limitBytes."),
     gateway.BodyTimeoutError: _Row(408, "Request timed out", "The body did not arrive in time. Send it again."),
     gateway.MediaTypeUnsupportedError: _Row(415, "Unsupported media type", "Send the body as application/json."),
+    gateway.ContentEncodingError: _Row(
+        415, "Unsupported content encoding", "Send the body as it is, without Content-Encoding."
+    ),
+    gateway.LengthRequiredError: _Row(411, "Length required", "Send a Content-Length, or the body in chunks."),
+    gateway.RequestMalformedError: _Row(400, "Bad request", "The request is not valid HTTP/1.1."),
+    gateway.RequestTimeoutError: _Row(408, "Request timed out", "The request's head did not arrive in time."),
+    gateway.TargetTooLongError: _Row(414, "Target too long", "The request's target is longer than 8192 bytes."),
+    gateway.HeadersTooLargeError: _Row(
+        431, "Headers too large", "A header is larger than 16384 bytes, or all are larger than 65536, or over 128."
+    ),
+    gateway.BodyLengthAbsurdError: _Row(413, "Body too large", "The body is larger than is taken anywhere."),
+    gateway.ExpectationFailedError: _Row(417, "Expectation failed", "Only `Expect: 100-continue` is understood."),
+    gateway.OverloadedError: _Row(503, "Overloaded", "Lockgate is overloaded. Try again shortly.", _SOON),
     gateway.NotAcceptableError: _Row(
         406, "Mode not declared", "The agent does not offer the mode asked for by Accept or Prefer; see modes."
     ),
@@ -57,6 +70,9 @@ _TABLE: Final[dict[type[BaseException], _Row]] = {
     gateway.DrainingError: _Row(503, "Draining", "This process is about to end. Try again.", _SOON),
     live.InvocationTimedOutError: _Row(504, "Agent timed out", "The agent took longer than its mode allows."),
     live.InvocationCancelledError: _Row(409, "Invocation cancelled", "The invocation was cancelled while it ran."),
+    live.InvocationSuspendedError: _Row(
+        403, "Tenant suspended", "The tenant was suspended while the invocation ran. Contact the operator."
+    ),
     live.InvocationDrainedError: _Row(503, "Draining", "The platform is being updated. Invoke again.", _SOON),
     gateway.DirectoryUnboundError: _Row(
         403, "Directory unbound", "This directory's application is bound to no tenant."
@@ -71,6 +87,13 @@ _TABLE: Final[dict[type[BaseException], _Row]] = {
     tenancy.InvalidIdError: _Row(404, "Not found", "There is no such resource."),
     tenancy.TenantUnknownError: _Row(403, "Unknown tenant", "The credentials belong to no tenant of this platform."),
     tenancy.TenantSuspendedError: _Row(403, "Tenant suspended", "The tenant is suspended. Contact the operator."),
+    tenancy.TenantExistsError: _Row(409, "Tenant exists", "The id is another tenant's. Choose another one."),
+    tenancy.TenantChangedError: _Row(
+        409, "Tenant changed", "The tenant was changed meanwhile. Look at it again and repeat what still applies."
+    ),
+    tenancy.BindingTakenError: _Row(
+        409, "Binding taken", "The application speaks for another tenant or for the platform. Unbind it there first."
+    ),
     tenancy.RateLimitedError: _Row(429, "Rate limited", "The tenant makes too many requests. Wait for Retry-After."),
     tenancy.DailyLimitError: _Row(
         429,
@@ -92,6 +115,9 @@ _TABLE: Final[dict[type[BaseException], _Row]] = {
     agents.RuntimeQuotaError: _Row(503, "Runtime full", "No runtime session is free now. Try again.", _LATER),
     agents.RuntimeBusyError: _Row(503, "Runtime busy", "The session is being set up or torn down. Try again.", _SOON),
     agents.RuntimeUnreachableError: _Row(502, "Runtime unreachable", "AgentCore could not be reached."),
+    agents.RuntimeSparedError: _Row(
+        503, "Runtime spared", "The agent's runtime keeps failing and is left alone for a moment. Try again.", _LATER
+    ),
     agents.RuntimeMissingError: _Row(502, "Runtime missing", "The agent's runtime does not exist."),
     agents.RuntimeRefusedError: _Row(502, "Runtime refused", "AgentCore did not accept the invocation."),
     agents.RuntimeBrokenError: _Row(502, "Runtime failed", "AgentCore failed or answered what is not an answer."),

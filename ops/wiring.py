@@ -8,7 +8,7 @@ import asyncio
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import aioboto3
@@ -17,6 +17,7 @@ from arq.connections import ArqRedis
 from botocore.config import Config
 from prometheus_client import (
     CollectorRegistry,
+    Gauge,
     GCCollector,
     PlatformCollector,
     ProcessCollector,
@@ -26,7 +27,9 @@ from redis.asyncio import Redis
 
 from agents.answer import AnswerLimits
 from agents.authorize import SigV4Authorizer
+from agents.breaker import Breakers
 from agents.catalog import Catalog
+from agents.retries import RetryBudget
 from agents.runtime import AgentCore, RuntimeTimeouts, open_http
 from agents.sessions import Sessions
 from agents.sigv4 import SigV4Signer
@@ -41,11 +44,14 @@ from gateway.keyset import KeySet
 from gateway.live import LiveInvocations
 from gateway.middleware import Edge
 from gateway.record import Report
+from gateway.suspensions import Suspensions
 from gateway.tokens import TokenRules
+from gateway.traffic import Traffic
 from jobs.metrics import JobMetrics
 from jobs.queue import JobQueue, connect
 from jobs.store import JobStore
 from ops.private import Check, PrivatePort
+from ops.readings import Readings
 from ops.settings import Settings
 from tenancy import client_guard
 from tenancy.admission import Admission
@@ -140,6 +146,7 @@ async def floor(settings: Settings) -> AsyncIterator[Floor]:
         stack.push_async_callback(_bounded, trips.aclose)
         changes = ChangeFeed(redis, clock=clock)
         catalog = Catalog(platform, changes, clock=clock)
+        metrics.register(_readings(catalog, changes))
         stack.push_async_callback(catalog.aclose)
         http = await stack.enter_async_context(open_http())
         job_store, job_metrics = JobStore(stores), JobMetrics(metrics)
@@ -161,7 +168,7 @@ async def floor(settings: Settings) -> AsyncIterator[Floor]:
             changes=changes,
             catalog=catalog,
             http=http,
-            runtime=await _runtime(settings, session, http, clock),
+            runtime=await _runtime(settings, session, http, clock, metrics),
             jobs=job_store,
             job_metrics=job_metrics,
             arq=arq,
@@ -188,6 +195,8 @@ async def gateway(settings: Settings) -> AsyncIterator[GatewayProcess]:
         await stack.enter_async_context(turns.renewing())
         admission = await stack.enter_async_context(_admission(base.trips, clock))
         live = LiveInvocations()
+        suspensions = Suspensions(registry, live, changes, clock=clock)
+        await stack.enter_async_context(_running(suspensions.run()))
         cancellations = Cancellations(
             stores=stores,
             journal=journal,
@@ -200,6 +209,7 @@ async def gateway(settings: Settings) -> AsyncIterator[GatewayProcess]:
         stack.push_async_callback(_bounded, cancellations.aclose)
         path = RequestPath(
             catalog=base.catalog,
+            tenants=registry,
             admission=admission,
             sessions=Sessions(stores, journal, clock),
             turns=turns,
@@ -214,9 +224,21 @@ async def gateway(settings: Settings) -> AsyncIterator[GatewayProcess]:
             report=Report(base.metrics),
         )
         access = Access(authenticator, registry, admission, base.audit, clock)
-        edge = Edge(clock, settings.cors_origins)
+        edge = Edge(clock, settings.cors_origins, Traffic(base.metrics), lambda: live.draining)
+        Gauge("lockgate_invocations_in_flight", "Invocations being served", registry=base.metrics).set_function(
+            lambda: len(live)
+        )
+        base.metrics.register(
+            Readings(
+                {"tenants": registry.copies, "bindings": authenticator.bindings},
+                {"lockgate_identity_key_failures": ("Renewals of the authority's keys failed", lambda: keys.failures)},
+            )
+        )
         parts = Parts(access, edge, path, cancellations, base.catalog, base.jobs)
-        yield GatewayProcess(parts, live, base.private(lambda: live.draining))
+        private = base.private(lambda: live.draining)
+        # Without any keys it can answer nobody; with keys it has read before, the authority may be away for a day.
+        private = replace(private, required={**private.required, "identity": keys.ready})
+        yield GatewayProcess(parts, live, private)
 
 
 @asynccontextmanager
@@ -235,6 +257,17 @@ async def _admission(trips: RoundTrips, clock: Clock) -> AsyncIterator[Admission
         yield Admission(rates, days, slots)
     rates.rest(now=True)
     days.rest(now=True)
+
+
+def _readings(catalog: Catalog, changes: ChangeFeed) -> Readings:
+    promoted, others = catalog.copies
+    return Readings(
+        {"agents": promoted, "agent_versions": others},
+        {
+            "lockgate_changes_malformed": ("Words of a change ignored", lambda: changes.malformed),
+            "lockgate_changes_unannounced": ("Changes that Redis did not take", lambda: changes.unannounced),
+        },
+    )
 
 
 def _metrics() -> CollectorRegistry:
@@ -258,11 +291,20 @@ def _redis(settings: Settings) -> Redis:
 
 
 async def _runtime(
-    settings: Settings, session: aioboto3.Session, http: aiohttp.ClientSession, clock: Clock
+    settings: Settings, session: aioboto3.Session, http: aiohttp.ClientSession, clock: Clock, metrics: CollectorRegistry
 ) -> AgentCore:
     signer = SigV4Authorizer(SigV4Signer(settings.runtime_region), await session.get_credentials(), clock)
     timeouts = RuntimeTimeouts(settings.sync_timeout_s, settings.stream_timeout_s)
-    return AgentCore(http, signer, endpoint=settings.agentcore_url, clock=clock, timeouts=timeouts, limits=ANSWERS)
+    return AgentCore(
+        http,
+        signer,
+        endpoint=settings.agentcore_url,
+        clock=clock,
+        timeouts=timeouts,
+        limits=ANSWERS,
+        breakers=Breakers(clock, metrics),
+        repeats=RetryBudget(metrics),
+    )
 
 
 @asynccontextmanager

@@ -4,9 +4,13 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 
+from prometheus_client import CollectorRegistry
+
 from agents.answer import AnswerLimits
 from agents.authorize import Authorizer, SigV4Authorizer
+from agents.breaker import Breakers
 from agents.invocation import Invocation, TraceHeaders
+from agents.retries import RetryBudget
 from agents.runtime import AgentCore, RuntimeTimeouts, open_http
 from agents.sigv4 import SigV4Signer, StaticCredentials
 from tenancy.admission import Permit
@@ -70,7 +74,7 @@ async def agentcore(
     timeouts: RuntimeTimeouts = TIMEOUTS,
     limits: AnswerLimits = LIMITS,
 ) -> AsyncIterator[AgentCore]:
-    clock = clock or FakeClock()
+    clock, metrics = clock or FakeClock(), CollectorRegistry()
     async with open_http() as http:
         yield AgentCore(
             http,
@@ -79,5 +83,7 @@ async def agentcore(
             clock=clock,
             timeouts=timeouts,
             limits=limits,
+            breakers=Breakers(clock, metrics),
+            repeats=RetryBudget(metrics),
             jitter=lambda: 1.0,
         )

@@ -1,0 +1,81 @@
+"""Spares a runtime that is down: while its breaker is open, calls fail at once instead of queueing up on it.
+
+One breaker per runtime. Only faults of the runtime itself count (it cannot be reached, or answers 5xx of its own):
+what an agent's code does with one tenant's input must not shut the agent for the others. After OPEN_S one call at a
+time is let through; the first that is answered closes the breaker.
+"""
+
+from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Final
+
+from prometheus_client import CollectorRegistry, Counter
+
+from agents.errors import RuntimeBrokenError, RuntimeFaultError, RuntimeSparedError, RuntimeUnreachableError
+from tenancy.clock import Clock
+
+FAULTS_TO_OPEN: Final = 5
+OPEN_S: Final = 5.0
+_RUNTIMES: Final = 10_000
+_COUNTED: Final = (RuntimeUnreachableError, RuntimeBrokenError)
+
+
+@dataclass(slots=True)
+class _State:
+    faults: int = 0
+    retry_at_s: float = 0.0
+    probing: bool = False
+
+
+class Breakers:
+    """The breakers of one process, by runtime ARN (which names region and agent)."""
+
+    def __init__(self, clock: Clock, metrics: CollectorRegistry) -> None:
+        self._monotonic = clock.monotonic
+        self._states: OrderedDict[str, _State] = OrderedDict()
+        self._opened = Counter("lockgate_breaker_opened_total", "Times a runtime's breaker opened", registry=metrics)
+        self._spared = Counter("lockgate_breaker_spared_total", "Calls refused by an open breaker", registry=metrics)
+
+    @contextmanager
+    def watching(self, runtime_arn: str) -> Iterator[None]:
+        """Make a call to the runtime in the block; raises RuntimeSparedError where its breaker is open."""
+        state = self._states.get(runtime_arn)
+        probing = state is not None and self._admit(state)
+        try:
+            yield
+        except _COUNTED:
+            self._count(runtime_arn)
+            raise
+        except RuntimeFaultError:
+            self._close(runtime_arn)
+            raise
+        else:
+            self._close(runtime_arn)
+        finally:
+            if probing and state is not None:
+                state.probing = False
+
+    def _admit(self, state: _State) -> bool:
+        """Tell whether the call is the one that tries an open breaker."""
+        if state.faults < FAULTS_TO_OPEN:
+            return False
+        if state.probing or self._monotonic() < state.retry_at_s:
+            self._spared.inc()
+            raise RuntimeSparedError
+        state.probing = True
+        return True
+
+    def _count(self, runtime_arn: str) -> None:
+        state = self._states.setdefault(runtime_arn, _State())
+        self._states.move_to_end(runtime_arn)
+        state.faults += 1
+        if state.faults >= FAULTS_TO_OPEN:
+            state.retry_at_s = self._monotonic() + OPEN_S
+            self._opened.inc(state.faults == FAULTS_TO_OPEN)
+        if len(self._states) > _RUNTIMES:
+            self._states.popitem(last=False)
+
+    def _close(self, runtime_arn: str) -> None:
+        self._states.pop(runtime_arn, None)

@@ -1,0 +1,159 @@
+"""A whole gateway in the test's own process: everything real but the runtime, which plays a script."""
+
+import secrets
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+
+import pytest
+from aiohttp import ClientSession, ClientTimeout
+from aiohttp.client import _RequestContextManager
+from aiohttp.web import AppRunner, TCPSite
+
+from gateway.app import build
+from ops.settings import Settings
+from ops.wiring import GatewayProcess, gateway
+from tenancy.clock import SystemClock
+from tenancy.data_models import AgentVersion, IdentityBinding, InvocationRecord, Mode, ReleaseState, Tenant
+from tenancy.ids import AgentName, TenantId
+from tenancy.platform_store import PlatformStore
+from tenancy.store import TenantStores
+from tenancy.tiers import LimitOverrides, Tier
+from tests.conftest import REGION, Aws
+from tests.flows.events import Event, events_of
+from tests.gateway.signing import AUDIENCE, DIRECTORY, Forge, running_authority
+
+OK = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """An answer, read whole."""
+
+    status: int
+    headers: dict[str, str]
+    body: dict[str, object]
+
+    @property
+    def code(self) -> object:
+        """The problem's code."""
+        return self.body.get("code")
+
+
+@dataclass(frozen=True, slots=True)
+class Whole:
+    """A running gateway, and one tenant with a token for it."""
+
+    url: str
+    session: ClientSession
+    process: GatewayProcess
+    tenant_id: TenantId
+    stores: TenantStores
+    path: str
+
+    async def sync(self, **fields: object) -> Answered:
+        """Invoke and wait for the answer."""
+        async with self.session.post(self.url + self.path, json={"input": {}} | fields) as answer:
+            return Answered(answer.status, dict(answer.headers), await answer.json(content_type=None))
+
+    async def stream(self, **fields: object) -> tuple[Answered | None, list[Event]]:
+        """Invoke and read the events, or the problem that came instead."""
+        async with self._post(fields) as answer:
+            if answer.status != OK:
+                return Answered(answer.status, dict(answer.headers), await answer.json(content_type=None)), []
+            return None, [event async for event in events_of(answer.content)]
+
+    @asynccontextmanager
+    async def streaming(self, **fields: object) -> AsyncIterator[AsyncIterator[Event]]:
+        """Invoke and yield the events as they come; leaving closes the connection."""
+        async with self._post(fields) as answer:
+            assert answer.status == OK, await answer.text()
+            yield events_of(answer.content)
+
+    def _post(self, fields: dict[str, object]) -> _RequestContextManager:
+        headers = {"Accept": "text/event-stream"}
+        return self.session.post(self.url + self.path, json={"input": {}} | fields, headers=headers)
+
+    async def get(self, path: str) -> Answered:
+        """GET a path."""
+        async with self.session.get(self.url + path) as answer:
+            return Answered(answer.status, dict(answer.headers), await answer.json(content_type=None))
+
+    async def records(self) -> list[InvocationRecord]:
+        """Return the tenant's stored records once nothing is left to write."""
+        await self.process.parts.path.journal.flush()
+        partition = InvocationRecord.key_of(self.tenant_id, "").partition
+        page = await self.stores.db(self.tenant_id).query(InvocationRecord, partition, limit=100)
+        return list(page.items)
+
+
+@asynccontextmanager
+async def whole_gateway(
+    aws: Aws,
+    redis_url: str,
+    monkeypatch: pytest.MonkeyPatch,
+    runtime_url: str,
+    *,
+    kit: bool = True,
+    tier: Tier = Tier.STANDARD,
+    limits: LimitOverrides | None = None,
+    overrides: Mapping[str, object] | None = None,
+) -> AsyncIterator[Whole]:
+    """Run a gateway whose runtime is at `runtime_url`, with a tenant and an agent of its own."""
+    for service in ("DYNAMODB", "S3"):
+        monkeypatch.setenv(f"AWS_ENDPOINT_URL_{service}", aws.endpoint_url)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
+    tag, now = secrets.token_hex(6), SystemClock().now()
+    tenant_id, agent = TenantId(f"t{tag}"), AgentName(f"agent-{tag}")
+    async with AsyncExitStack() as stack:
+        authority = await stack.enter_async_context(running_authority())
+        stores = TenantStores(
+            aws.dynamodb, aws.s3, table_prefix=aws.table_prefix, bucket=aws.bucket, on_violation=lambda _: None
+        )
+        platform = PlatformStore(aws.dynamodb, table_prefix=aws.table_prefix, on_violation=lambda _: None)
+        tenant = Tenant(
+            tenant_id=tenant_id,
+            name=tag,
+            tier=tier,
+            limits=limits or LimitOverrides(),
+            created_at=now,
+            updated_at=now,
+        )
+        await stores.db(tenant_id).put(tenant)
+        issuer = f"{authority.url}/{DIRECTORY}/v2.0"
+        await platform.put_binding(
+            IdentityBinding(issuer=issuer, directory=DIRECTORY, client_id=tag, tenant_id=tenant_id, created_at=now)
+        )
+        await platform.put_agent_version(
+            AgentVersion(
+                name=agent,
+                version="1.0.0",
+                modes=frozenset(Mode),
+                runtime_arn=f"arn:aws:bedrock-agentcore:{REGION}:000000000000:runtime/{tag}-0000000000",
+                kit=kit,
+                state=ReleaseState.PROMOTED,
+                created_at=now,
+            )
+        )
+        given = Settings(
+            redis_url=redis_url,
+            table_prefix=aws.table_prefix,
+            bucket=aws.bucket,
+            home_region=REGION,
+            authority=authority.url,
+            audience=AUDIENCE,
+            AWS_ENDPOINT_URL_BEDROCK_AGENTCORE=runtime_url,
+        ).model_copy(update=overrides)
+        process = await stack.enter_async_context(gateway(given))
+        runner = AppRunner(build(process.parts), handler_cancellation=True, access_log=None)
+        await runner.setup()
+        stack.push_async_callback(runner.cleanup)
+        site = TCPSite(runner, "127.0.0.1", 0)
+        await site.start()
+        token = Forge(authority.url, now).token(azp=tag)
+        session = await stack.enter_async_context(
+            ClientSession(headers={"Authorization": f"Bearer {token}"}, timeout=ClientTimeout(total=30))
+        )
+        url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+        yield Whole(url, session, process, tenant_id, stores, f"/v1/agents/{agent}/invocations")

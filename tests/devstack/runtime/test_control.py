@@ -88,6 +88,13 @@ async def test_runtimes_are_listed_in_pages_per_account_and_region(sdk: Sdk, cor
     assert ":111111111111:" in theirs["agentRuntimeArn"]
 
 
+async def test_another_accounts_runtime_is_404(sdk: Sdk, core: LocalAgentCore) -> None:
+    arn = await sdk.create("agent", "sdk")
+    other = Sdk(core, access_key="111111111111")
+    refused = await sdk.refused(other.control("get_agent_runtime", agentRuntimeId=arn.rpartition("/")[2]))
+    assert (refused.status, refused.kind) == (404, "ResourceNotFoundException")
+
+
 async def test_a_name_in_use_is_a_conflict(sdk: Sdk) -> None:
     await create(sdk)
     refused = await sdk.refused(create(sdk))

@@ -65,15 +65,20 @@ async def test_stopping_an_unknown_session_is_404(sdk: Sdk) -> None:
     assert (refused.status, refused.message) == (404, "Session not found or already terminated")
 
 
-async def test_a_stop_ends_open_streams_without_the_end_of_their_body(
-    sdk: Sdk, core: LocalAgentCore, http: ClientSession
+async def test_a_stop_cuts_open_streams_at_once_even_of_an_agent_that_goes_on(
+    timed: LocalAgentCore, clock: FakeClock, http: ClientSession
 ) -> None:
+    sdk = Sdk(timed)
     arn = await sdk.create("agent", "puppet")
-    async with post(http, core, arn, A, do="stream", chunks=["a", "b"], type="text/event-stream") as stream:
+    pid = (await sdk.invoke(arn, "ignore-sigterm", A))["pid"]
+    async with post(http, timed, arn, A, do="stream", chunks=["a", "b"], type="text/event-stream") as stream:
         assert await stream.content.readexactly(1) == b"a"
-        await sdk.stop(arn, A)
+        stop = asyncio.create_task(sdk.stop(arn, A))
         with pytest.raises(aiohttp.ClientPayloadError):
             await stream.content.read()
+    assert process_lives(pid)
+    await clock.advance(15)
+    assert (await stop)["statusCode"] == 200
 
 
 async def test_a_call_in_flight_when_its_session_stops_is_424(start: Start) -> None:

@@ -40,7 +40,7 @@ REFUSED: Final = 10_000
 REFUSED_S: Final = 10
 BINDINGS: Final = 10_000
 BINDING_FRESH_S: Final = 30.0
-# Word of a removed binding may be lost: then the binding ends by age.
+# How long a binding that may have been removed holds while neither word of changes nor the store comes through.
 BINDING_STALE_S: Final = 60.0
 BINDING_KIND: Final = "identity-binding"
 
@@ -78,11 +78,17 @@ class Authenticator:
             fresh_s=BINDING_FRESH_S,
             stale_s=BINDING_STALE_S,
             size=BINDINGS,
+            sighted=lambda: changes.current,
         )
         self._accepted: OrderedDict[bytes, _Accepted] = OrderedDict()
         self._refused: OrderedDict[bytes, tuple[type[TokenRefusedError], float]] = OrderedDict()
         changes.on(BINDING_KIND, lambda _: self._bindings.clear())
         changes.on_gap(self._bindings.clear)
+
+    @property
+    def bindings(self) -> Snapshots[BindingKey, IdentityBinding]:
+        """Its copies of bindings, for metrics."""
+        return self._bindings
 
     async def authenticate(self, authorization: str | None) -> Principal:
         """Return the caller.

@@ -41,6 +41,7 @@ from tenancy.context import TenantContext
 from tenancy.data_models import AgentVersion, InvocationRecord, Mode, Status
 from tenancy.errors import StoreUnavailableError
 from tenancy.ids import AgentName, InvocationId, RequestId, SessionId, new_invocation_id
+from tenancy.registry import TenantRegistry
 from tenancy.store import TenantStores
 
 # A terminal event is worth this long to a reader that has stopped reading.
@@ -127,6 +128,7 @@ class RequestPath:
     """Carries invocations; every part is injected and shared by all requests of the process."""
 
     catalog: Catalog
+    tenants: TenantRegistry
     admission: Admission
     sessions: Sessions
     turns: Turns
@@ -239,12 +241,12 @@ class RequestPath:
         async with self.turns.turn(tenant_id, invocation.session_id, invocation.id, fresh=admitted.fresh):
             stored = self.journal.stored(run.record)
             try:
-                async with (
-                    self.live.serving(tenant_id, invocation.id, limit_s),
-                    self.runtime(admitted.permit, invocation) as run.answer,
-                ):
-                    await stored
-                    yield run
+                async with self.live.serving(tenant_id, invocation.id, limit_s):
+                    # Who is suspended from here on is ended; who was since admission is refused.
+                    await self.tenants.require_active(tenant_id)
+                    async with self.runtime(admitted.permit, invocation) as run.answer:
+                        await stored
+                        yield run
             except BaseException as end:
                 verdict = await self._verdict(run.record, end)
                 if not verdict.agent_ended:

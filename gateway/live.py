@@ -30,6 +30,12 @@ class InvocationCancelledError(EndedEarlyError):
     code = "cancelled"
 
 
+class InvocationSuspendedError(EndedEarlyError):
+    """Its tenant was suspended."""
+
+    code = "tenant_suspended"
+
+
 class InvocationDrainedError(EndedEarlyError):
     """The process serving it had to end."""
 
@@ -102,6 +108,17 @@ class LiveInvocations:
             return False
         live.end(InvocationCancelledError)
         return True
+
+    def tenants(self) -> frozenset[TenantId]:
+        """Whose invocations are being served."""
+        return frozenset(tenant_id for tenant_id, _ in self._live)
+
+    def end_tenant(self, tenant_id: TenantId) -> int:
+        """End all of a suspended tenant's invocations; tells how many."""
+        ended = [live for (owner, _), live in self._live.items() if owner == tenant_id]
+        for live in ended:
+            live.end(InvocationSuspendedError)
+        return len(ended)
 
     async def drain(self, grace_s: float) -> None:
         """Take nothing new, let what runs finish for `grace_s`, then end what is left."""

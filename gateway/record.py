@@ -15,6 +15,7 @@ from gateway.bodies import InvocationBody
 from gateway.live import InvocationCancelledError
 from gateway.problems import problem_of
 from tenancy.data_models import Failure, InvocationRecord, Status
+from tenancy.errors import TenantSuspendedError
 from tenancy.ids import RequestId
 
 KEPT: Final = timedelta(days=90)
@@ -59,7 +60,8 @@ def judge(end: BaseException | None) -> Verdict:
             return _LEFT
         case _:
             problem = problem_of(end)
-            over = isinstance(end, AgentFailedError) or (isinstance(end, RuntimeFaultError) and end.nothing_ran)
+            ended = isinstance(end, AgentFailedError | TenantSuspendedError)
+            over = ended or (isinstance(end, RuntimeFaultError) and end.nothing_ran)
             return Verdict(Status.FAILED, Failure(code=problem.code, detail=problem.detail), agent_ended=over)
 
 

@@ -1,4 +1,4 @@
-"""Makes the tables and the bucket of a deployment where they are missing; safe to run any number of times, at once."""
+"""Makes what is missing of a deployment's tables and bucket; safe to run any number of times, at once on new ones."""
 
 import asyncio
 from collections.abc import Awaitable
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from types_aiobotocore_dynamodb.client import DynamoDBClient
     from types_aiobotocore_dynamodb.type_defs import (
         CreateTableInputTypeDef,
-        GlobalSecondaryIndexUnionTypeDef,
+        GlobalSecondaryIndexTypeDef,
         KeySchemaElementTypeDef,
     )
     from types_aiobotocore_s3.client import S3Client
@@ -22,7 +22,7 @@ _DEFAULT_REGION: Final = "us-east-1"
 
 
 async def ensure_tables(client: "DynamoDBClient", prefix: str) -> None:
-    """Create every table that is missing, `prefix` before its name, and turn on expiry where the table has it."""
+    """Create what is missing of every table, `prefix` before its name: itself, an index, its expiry."""
     async with asyncio.TaskGroup() as group:
         for table in TABLES:
             group.create_task(_ensure_table(client, prefix, table))
@@ -54,8 +54,23 @@ async def _ensure_table(client: "DynamoDBClient", prefix: str, table: Table) -> 
         wanted["GlobalSecondaryIndexes"] = [_index(index) for index in table.indexes]
     await _unless_there(client.create_table(**wanted), "ResourceInUseException")
     await client.get_waiter("table_exists").wait(TableName=name, WaiterConfig={"Delay": 1, "MaxAttempts": 120})
+    await _ensure_indexes(client, name, table)
     if table.expires:
         await _ensure_expiry(client, name)
+
+
+async def _ensure_indexes(client: "DynamoDBClient", name: str, table: Table) -> None:
+    """Add the indexes that an older table lacks; DynamoDB fills them from the items that carry their keys."""
+    found = (await client.describe_table(TableName=name))["Table"].get("GlobalSecondaryIndexes", [])
+    for index in table.indexes:
+        if index.name not in {there["IndexName"] for there in found}:
+            await client.update_table(
+                TableName=name,
+                AttributeDefinitions=[
+                    {"AttributeName": key, "AttributeType": "S"} for key in (index.partition_key, index.sort_key)
+                ],
+                GlobalSecondaryIndexUpdates=[{"Create": _index(index)}],
+            )
 
 
 async def _ensure_expiry(client: "DynamoDBClient", name: str) -> None:
@@ -72,7 +87,7 @@ def _schema(partition_key: str, sort_key: str) -> "list[KeySchemaElementTypeDef]
     return [{"AttributeName": partition_key, "KeyType": "HASH"}, {"AttributeName": sort_key, "KeyType": "RANGE"}]
 
 
-def _index(index: Index) -> "GlobalSecondaryIndexUnionTypeDef":
+def _index(index: Index) -> "GlobalSecondaryIndexTypeDef":
     return {
         "IndexName": index.name,
         "KeySchema": _schema(index.partition_key, index.sort_key),

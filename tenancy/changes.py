@@ -1,14 +1,16 @@
 """Word of changed records between processes, over Redis publish and subscribe.
 
-Word may be lost (nothing is stored): after every connect the listeners of gaps are told, and what is cached stays
-bounded in age. A change that could not be announced is seen by others once their copies have aged.
+Word may be lost (nothing is stored): after every connect the listeners of gaps are told, and `current` is false as
+soon as the connection has shown no sign of life for SIGHT_S. Redis sends a subscriber its messages in their order, so
+a sign of life proves that no earlier word is outstanding: who trusts a copy only while `current` misses no change for
+longer than SIGHT_S. A change that Redis did not take is told in this process and announced once Redis is back.
 """
 
+import math
 from collections import defaultdict
 from collections.abc import Callable
 from typing import Final
 
-import orjson
 import structlog
 from pydantic import BaseModel, ConfigDict, ValidationError
 from redis.asyncio import Redis
@@ -21,7 +23,12 @@ from tenancy.clock import Clock
 CHANNEL: Final = "lockgate:changes"
 FIRST_RETRY_S: Final = 0.1
 LAST_RETRY_S: Final = 5.0
-# A connection silent for this long is asked for a sign of life, and given up after as long again.
+OWED_LIMIT: Final = 1_000
+# A connection silent for this long is asked for a sign of life.
+PULSE_S: Final = 0.5
+# One that has given none for this long is no longer trusted …
+SIGHT_S: Final = 1.5
+# … and for this long, is given up.
 SILENCE_S: Final = 15.0
 
 _log = structlog.stdlib.get_logger(__name__)
@@ -43,15 +50,24 @@ class ChangeFeed:
     `unannounced` changes that Redis did not take.
     """
 
-    def __init__(self, redis: Redis, *, clock: Clock, silence_s: float = SILENCE_S) -> None:
+    def __init__(self, redis: Redis, *, clock: Clock, pulse_s: float = PULSE_S, silence_s: float = SILENCE_S) -> None:
         self._redis = redis
         self._clock = clock
+        self._pulse_s = pulse_s
         self._silence_s = silence_s
+        self._heard_at_s = -math.inf
+        # Changes that Redis did not take, oldest first.
+        self._owed: dict[_Change, None] = {}
         self._listeners: defaultdict[str, list[Callable[[str], None]]] = defaultdict(list)
         self._gap_listeners: list[Callable[[], None]] = []
         self._retry_s = FIRST_RETRY_S
         self.malformed = 0
         self.unannounced = 0
+
+    @property
+    def current(self) -> bool:
+        """Whether every change announced more than SIGHT_S ago has been told."""
+        return self._clock.monotonic() - self._heard_at_s < SIGHT_S
 
     def on(self, kind: str, listener: Callable[[str], None]) -> None:
         """Call `listener` with the key of every change of this kind."""
@@ -63,11 +79,16 @@ class ChangeFeed:
 
     async def publish(self, kind: str, key: str) -> None:
         """Announce a change; does not raise when Redis is away, for the change itself is already stored."""
+        change = _Change(kind=kind, key=key)
         try:
-            await self._redis.publish(CHANNEL, orjson.dumps({"kind": kind, "key": key}))
+            await self._announce(change)
         except (RedisError, OSError) as error:
             self.unannounced += 1
             _log.warning("change_not_announced", kind=kind, error=type(error).__name__)
+            self._owed[change] = None
+            if len(self._owed) > OWED_LIMIT:
+                del self._owed[next(iter(self._owed))]
+            self._tell_of(change)
 
     async def run(self) -> None:
         """Listen until cancelled, connecting again with growing pauses whenever the connection is lost."""
@@ -85,17 +106,28 @@ class ChangeFeed:
             await pubsub.subscribe(CHANNEL)
             while True:
                 self._take(await self._next(pubsub))
+                await self._pay()
         finally:
             await pubsub.aclose()  # type: ignore[no-untyped-call]
 
     async def _next(self, pubsub: PubSub) -> dict[str, object]:
-        message: dict[str, object] | None = await pubsub.get_message(timeout=self._silence_s)
-        if message is None:
+        asked_at_s = self._clock.monotonic()
+        while self._clock.monotonic() - asked_at_s < self._silence_s:
+            message: dict[str, object] | None = await pubsub.get_message(timeout=self._pulse_s)
+            if message is not None:
+                self._heard_at_s = self._clock.monotonic()
+                return message
             await pubsub.ping()
-            message = await pubsub.get_message(timeout=self._silence_s)
-        if message is None:
-            raise RedisConnectionError("silent")
-        return message
+        raise RedisConnectionError("silent")
+
+    async def _announce(self, change: _Change) -> None:
+        await self._redis.publish(CHANNEL, change.model_dump_json())
+
+    async def _pay(self) -> None:
+        """Announce what Redis did not take before."""
+        for change in tuple(self._owed):
+            await self._announce(change)
+            self._owed.pop(change, None)
 
     def _take(self, message: dict[str, object]) -> None:
         match message:
@@ -112,6 +144,9 @@ class ChangeFeed:
             change = _Change.model_validate_json(data)
         except ValidationError:
             self.malformed += 1
-            return
+        else:
+            self._tell_of(change)
+
+    def _tell_of(self, change: _Change) -> None:
         for listener in self._listeners.get(change.kind, ()):
             listener(change.key)

@@ -27,6 +27,7 @@ _SERIALIZE: Final = TypeSerializer().serialize
 _DESERIALIZE: Final = TypeDeserializer().deserialize
 
 Microusd = Annotated[int, Field(ge=0)]
+Redaction: TypeAlias = Literal["off", "redact", "block"]
 EpochSeconds = Annotated[int, Field(ge=0)]
 
 
@@ -146,13 +147,22 @@ class Tenant(TenantItem):
     status_reason: str | None = None
     limits: LimitOverrides = LimitOverrides()
     monthly_budget_microusd: Microusd | None = None
-    redaction: Literal["off", "redact", "block"] = "off"
+    redaction: Redaction = "off"
+    # Rises with every change: who changes a tenant says which version that was.
+    version: int = Field(default=0, ge=0)
     created_at: AwareDatetime
     updated_at: AwareDatetime
 
     def sort_key(self) -> str:
         """Return the fixed sort key."""
         return "METADATA"
+
+    def index_keys(self) -> dict[str, str]:
+        """Stand in the directory of all tenants."""
+        return {
+            tables.DIRECTORY_INDEX.partition_key: tables.DIRECTORY,
+            tables.DIRECTORY_INDEX.sort_key: self.tenant_id,
+        }
 
 
 class InvocationRecord(TenantItem):
@@ -399,6 +409,16 @@ class ApiKey(TenantItem):
         return self.SORT_PREFIX + self.key_id
 
 
+class AuditedChange(BaseModel):
+    """One field of what was changed; both values as JSON text."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    field: str
+    before: str
+    after: str
+
+
 class AuditEvent(TenantItem):
     """Something that happened to a tenant's data or standing, kept for good."""
 
@@ -412,6 +432,7 @@ class AuditEvent(TenantItem):
     reason: str
     request_id: str | None = None
     target: str | None = None
+    changes: tuple[AuditedChange, ...] = ()
     at: AwareDatetime
 
     def sort_key(self) -> str:
@@ -517,6 +538,15 @@ class IdentityBinding(StoredItem):
         """Return the key of this (issuer, tid, azp)."""
         return binding_key(self.issuer, self.directory, self.client_id)
 
+    def index_keys(self) -> dict[str, str]:
+        """Stand among its tenant's bindings; an operator's stands in no list."""
+        if self.tenant_id is None:
+            return {}
+        return {
+            tables.BOUND_INDEX.partition_key: bound_partition(self.tenant_id),
+            tables.BOUND_INDEX.sort_key: self.key().partition,
+        }
+
 
 class KeyHash(StoredItem):
     """An API key's hash and the tenant it opens."""
@@ -575,6 +605,11 @@ def agent_key(name: AgentName, version: str) -> Key:
 def binding_key(issuer: str, directory: str, client_id: str) -> Key:
     """Return the key of the binding of (issuer, tid, azp)."""
     return Key(f"BINDING#{issuer}#{directory}#{client_id}", "METADATA")
+
+
+def bound_partition(tenant_id: TenantId) -> str:
+    """Return the index partition of a tenant's bindings."""
+    return f"TENANT#{tenant_id}#BINDINGS"
 
 
 def sweep_keys(record_id: str, next_tick_at: datetime | None, tenant_id: TenantId) -> dict[str, str]:

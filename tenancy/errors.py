@@ -54,6 +54,24 @@ class ConditionFailedError(LockgateError):
     code = "condition_failed"
 
 
+class TenantExistsError(ConditionFailedError):
+    """The id is another tenant's already."""
+
+    code = "tenant_exists"
+
+
+class TenantChangedError(ConditionFailedError):
+    """The tenant is no longer as it was when the change was decided."""
+
+    code = "tenant_changed"
+
+
+class BindingTakenError(ConditionFailedError):
+    """The application speaks for another tenant, or for the platform."""
+
+    code = "binding_taken"
+
+
 class StoreUnavailableError(LockgateError):
     """DynamoDB or S3 did not answer, throttled, or answered with a fault of its own; a retry may work."""
 

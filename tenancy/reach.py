@@ -11,9 +11,12 @@ from typing import Final, Protocol
 from tenancy import tables
 from tenancy.errors import LockgateError
 from tenancy.ids import TenantId
-from tenancy.tables import CATALOG_INDEX, SWEEP_INDEX, Index, Table
+from tenancy.tables import BOUND_INDEX, CATALOG_INDEX, DIRECTORY_INDEX, SWEEP_INDEX, Index, Table
 
 _SHARD: Final = re.compile(rf"SWEEP#[0-{tables.SWEEP_SHARDS - 1}]", re.ASCII)
+_BINDINGS: Final = re.compile(r"TENANT#[a-z0-9-]+#BINDINGS", re.ASCII)
+# Indexes that span tenants: a tenant stands in them and never reads them.
+_SPANNING: Final = (SWEEP_INDEX, DIRECTORY_INDEX)
 
 
 class CallRefusedError(LockgateError):
@@ -65,7 +68,7 @@ class TenantReach:
 
     def holds_index_key(self, index: Index, partition: str) -> bool:
         """Allow `TENANT#{id}#…`, which no index that spans tenants uses."""
-        return index != SWEEP_INDEX and partition.startswith(f"TENANT#{self.tenant_id}#")
+        return index not in _SPANNING and partition.startswith(f"TENANT#{self.tenant_id}#")
 
     def may_carry(self, table: Table, attribute: str, value: str | None) -> bool:
         """Tell whether an item may be stored with this value (None where it is no text), in every index too."""
@@ -77,23 +80,27 @@ class TenantReach:
             if attribute == index.sort_key and index == SWEEP_INDEX:
                 # `{time}#{tenant}#{record}`: the sweeper acts for the tenant it finds here.
                 return value is not None and value.split("#")[1:2] == [self.tenant_id]
+            if attribute == index.sort_key and index == DIRECTORY_INDEX:
+                return value == self.tenant_id
         return True
 
     def _may_stand_in(self, index: Index, partition: str) -> bool:
         if index == SWEEP_INDEX:
             return _SHARD.fullmatch(partition) is not None
+        if index == DIRECTORY_INDEX:
+            return partition == tables.DIRECTORY
         return self.holds_index_key(index, partition)
 
 
 @dataclass(frozen=True, slots=True)
 class VerbReach:
-    """One operation on one kind of platform item, by its key or by one partition of one index."""
+    """One operation on one kind of platform item, by its key or by one kind of partition of one index."""
 
     operation: str
     table: Table
     key_prefix: str = ""
     index: Index | None = None
-    index_key: str = ""
+    index_key: re.Pattern[str] = re.compile("(?!)")
 
     def operates(self, operation: str) -> bool:
         """Allow the verb's one operation."""
@@ -108,8 +115,8 @@ class VerbReach:
         return self.index is None and partition.startswith(self.key_prefix)
 
     def holds_index_key(self, index: Index, partition: str) -> bool:
-        """Allow the verb's one partition of its one index."""
-        return index == self.index and partition == self.index_key
+        """Allow the verb's one kind of partition of its one index."""
+        return index == self.index and self.index_key.fullmatch(partition) is not None
 
 
 _TENANT_OPERATIONS: Final = frozenset(
@@ -119,7 +126,11 @@ _TENANT_OPERATIONS: Final = frozenset(
 VERBS: Final = {
     "binding": VerbReach("GetItem", tables.IDENTITY_BINDINGS, "BINDING#"),
     "put_binding": VerbReach("PutItem", tables.IDENTITY_BINDINGS, "BINDING#"),
-    "promoted_agents": VerbReach("Query", tables.AGENTS, index=CATALOG_INDEX, index_key="CATALOG"),
+    "create_binding": VerbReach("PutItem", tables.IDENTITY_BINDINGS, "BINDING#"),
+    "delete_binding": VerbReach("DeleteItem", tables.IDENTITY_BINDINGS, "BINDING#"),
+    "bindings_of": VerbReach("Query", tables.IDENTITY_BINDINGS, index=BOUND_INDEX, index_key=_BINDINGS),
+    "tenants": VerbReach("Query", tables.TENANTS, index=DIRECTORY_INDEX, index_key=re.compile(tables.DIRECTORY)),
+    "promoted_agents": VerbReach("Query", tables.AGENTS, index=CATALOG_INDEX, index_key=re.compile("CATALOG")),
     "agent_version": VerbReach("GetItem", tables.AGENTS, "AGENT#"),
     "put_agent_version": VerbReach("PutItem", tables.AGENTS, "AGENT#"),
 }

@@ -1,9 +1,13 @@
-"""The tenants: created once, read on every request from a local copy.
+"""The tenants: created and changed by operators, read on every request from a local copy.
 
 Copies are renewed after 30 s, dropped at once by word of a change, and served for at most 5 minutes while the store
-is away. Reads are consistent: a copy loaded after word of a change holds that change.
+is away. Where word of changes does not come through, a copy is looked up anew after 1.5 s: a change is in force on
+every process within 2 s either way. Reads are consistent: a copy loaded after word of a change holds that change.
+No change is lost to another one: each is stored only upon the very version it was made from.
 """
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Final
 
 from boto3.dynamodb.conditions import Attr
@@ -11,8 +15,14 @@ from boto3.dynamodb.conditions import Attr
 from tenancy import tables
 from tenancy.changes import ChangeFeed
 from tenancy.clock import Clock
-from tenancy.data_models import Tenant
-from tenancy.errors import TenantUnknownError
+from tenancy.data_models import Tenant, TenantStatus
+from tenancy.errors import (
+    ConditionFailedError,
+    TenantChangedError,
+    TenantExistsError,
+    TenantSuspendedError,
+    TenantUnknownError,
+)
 from tenancy.ids import TenantId
 from tenancy.snapshots import Snapshots
 from tenancy.store import TenantStores
@@ -22,17 +32,40 @@ STALE_S: Final = 300.0
 COPIES: Final = 10_000
 
 KIND: Final = "tenant"
+# How often a change that names no version is made anew upon what another one left.
+TRIES: Final = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Changed:
+    """A tenant before and after a change; the same where there was nothing to change."""
+
+    before: Tenant
+    after: Tenant
 
 
 class TenantRegistry:
-    """Create tenants and read them, cached; `aclose` ends the reads under way."""
+    """Create, change and read tenants, the latter cached; `aclose` ends the reads under way."""
 
     def __init__(self, stores: TenantStores, changes: ChangeFeed, *, clock: Clock) -> None:
         self._stores = stores
         self._changes = changes
-        self._copies = Snapshots(self._load, clock=clock, fresh_s=FRESH_S, stale_s=STALE_S, size=COPIES)
+        self._clock = clock
+        self._copies = Snapshots(
+            self._load,
+            clock=clock,
+            fresh_s=FRESH_S,
+            stale_s=STALE_S,
+            size=COPIES,
+            sighted=lambda: changes.current,
+        )
         changes.on(KIND, lambda key: self.invalidate(TenantId(key)))
         changes.on_gap(self._copies.clear)
+
+    @property
+    def copies(self) -> Snapshots[TenantId, Tenant]:
+        """Its copies, for metrics."""
+        return self._copies
 
     def peek(self, tenant_id: TenantId) -> Tenant | None:
         """Return the tenant if a fresh copy is at hand; None says nothing about the tenant."""
@@ -40,17 +73,57 @@ class TenantRegistry:
 
     async def get(self, tenant_id: TenantId) -> Tenant:
         """Return the tenant, whatever its status; raises TenantUnknownError, StoreUnavailableError."""
-        tenant = await self._copies.get(tenant_id)
-        if tenant is None:
-            raise TenantUnknownError
-        return tenant
+        return _known(await self._copies.get(tenant_id))
+
+    async def require_active(self, tenant_id: TenantId) -> None:
+        """Raise TenantSuspendedError unless the tenant may be served now; TenantUnknownError, StoreUnavailableError."""
+        if (await self.get(tenant_id)).status is not TenantStatus.ACTIVE:
+            raise TenantSuspendedError
+
+    async def read(self, tenant_id: TenantId) -> Tenant:
+        """Return the tenant as last written, from the store; raises TenantUnknownError, StoreUnavailableError."""
+        return _known(await self._load(tenant_id))
 
     async def create(self, tenant: Tenant) -> None:
-        """Store a new tenant; raises ConditionFailedError if the id is taken, StoreUnavailableError."""
+        """Store a new tenant; raises TenantExistsError, StoreUnavailableError."""
         door = self._stores.db(tenant.tenant_id)
-        await door.put(tenant, condition=Attr(tables.PARTITION_KEY).not_exists())
-        self.invalidate(tenant.tenant_id)
-        await self._changes.publish(KIND, tenant.tenant_id)
+        try:
+            await door.put(tenant, condition=Attr(tables.PARTITION_KEY).not_exists())
+        except ConditionFailedError:
+            raise TenantExistsError from None
+        await self._announce(tenant.tenant_id)
+
+    async def update(
+        self, tenant_id: TenantId, edit: Callable[[Tenant], Tenant], *, version: int | None = None
+    ) -> Changed:
+        """Store what `edit` makes of the tenant; `version` is the one it must still have.
+
+        Raises TenantChangedError where it has another, TenantUnknownError, StoreUnavailableError.
+        """
+        for _ in range(TRIES):
+            before = await self.read(tenant_id)
+            if version not in (None, before.version):
+                raise TenantChangedError
+            after = edit(before)
+            if after != before:
+                risen = {"version": before.version + 1, "updated_at": self._clock.now()}
+                after = after.model_copy(update=risen)
+                try:
+                    await self._stores.db(tenant_id).put(after, condition=Attr("version").eq(before.version))
+                except ConditionFailedError:
+                    continue
+            # Word of a change made before may be lost with the process that made it: asking again brings it.
+            await self._announce(tenant_id)
+            return Changed(before, after)
+        raise TenantChangedError
+
+    async def suspend(self, tenant_id: TenantId, reason: str) -> Changed:
+        """Refuse an active tenant from now on; raises as `update` does."""
+        return await self._turn(tenant_id, TenantStatus.ACTIVE, TenantStatus.SUSPENDED, reason)
+
+    async def reinstate(self, tenant_id: TenantId, reason: str) -> Changed:
+        """Serve a suspended tenant again; raises as `update` does."""
+        return await self._turn(tenant_id, TenantStatus.SUSPENDED, TenantStatus.ACTIVE, reason)
 
     def invalidate(self, tenant_id: TenantId) -> None:
         """Forget this process's copy."""
@@ -60,6 +133,24 @@ class TenantRegistry:
         """End the reads under way."""
         await self._copies.aclose()
 
+    async def _turn(self, tenant_id: TenantId, old: TenantStatus, new: TenantStatus, reason: str) -> Changed:
+        def edit(tenant: Tenant) -> Tenant:
+            if tenant.status is not old:
+                return tenant
+            return tenant.model_copy(update={"status": new, "status_reason": reason})
+
+        return await self.update(tenant_id, edit)
+
+    async def _announce(self, tenant_id: TenantId) -> None:
+        self.invalidate(tenant_id)
+        await self._changes.publish(KIND, tenant_id)
+
     async def _load(self, tenant_id: TenantId) -> Tenant | None:
         key = Tenant.key_of(tenant_id, "METADATA")
         return await self._stores.db(tenant_id).get(Tenant, key, consistent=True)
+
+
+def _known(tenant: Tenant | None) -> Tenant:
+    if tenant is None:
+        raise TenantUnknownError
+    return tenant

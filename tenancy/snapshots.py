@@ -1,7 +1,9 @@
 """Local copies of slow-moving records, so that a warm request reads no store.
 
 A copy is served as it is while fresh, served while one background load renews it once stale, and never after
-`stale_s`. What was loading when its key was invalidated is not kept. Size is bounded, absence is remembered briefly.
+`stale_s`. While this process is blind, hearing of no changes, a copy older than BLIND_S is loaded anew before it is
+served; only where the store does not answer is the old one served. What was loading when its key was invalidated is
+not kept. Size is bounded, absence is remembered briefly.
 """
 
 import asyncio
@@ -14,12 +16,15 @@ from typing import Final, Generic, TypeVar
 import structlog
 
 from tenancy.clock import Clock
+from tenancy.errors import StoreUnavailableError
 
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
 
 ABSENT_S: Final = 2.0
 RETRY_S: Final = 1.0
+BLIND_S: Final = 1.5
+LOOK_S: Final = 2.0
 
 _log = structlog.stdlib.get_logger(__name__)
 
@@ -27,6 +32,7 @@ _log = structlog.stdlib.get_logger(__name__)
 @dataclass(slots=True)
 class _Copy(Generic[V]):
     value: V
+    sure_until: float
     fresh_until: float
     stale_until: float
     refresh_at: float
@@ -35,12 +41,20 @@ class _Copy(Generic[V]):
 class Snapshots(Generic[K, V]):
     """Copies of what `load` returns, by key; None from `load` means that there is no such record.
 
-    `fresh_s` and `stale_s` count from the moment a load ended. `size` bounds the copies, the least recently used
+    `fresh_s` and `stale_s` count from the moment a load ended. `sighted` tells whether word of changes comes in; it is
+    asked only for copies older than BLIND_S. `size` bounds the copies, the least recently used
     go first. One loop only; `aclose` ends the loads under way.
     """
 
     def __init__(
-        self, load: Callable[[K], Awaitable[V | None]], *, clock: Clock, fresh_s: float, stale_s: float, size: int
+        self,
+        load: Callable[[K], Awaitable[V | None]],
+        *,
+        clock: Clock,
+        fresh_s: float,
+        stale_s: float,
+        size: int,
+        sighted: Callable[[], bool] = lambda: True,
     ) -> None:
         self._load = load
         self._monotonic = clock.monotonic
@@ -48,19 +62,22 @@ class Snapshots(Generic[K, V]):
         self._stale_s = stale_s
         self._absent_s = min(ABSENT_S, fresh_s)
         self._size = size
+        self._sighted = sighted
         self._copies: OrderedDict[K, _Copy[V]] = OrderedDict()
         self._absent: OrderedDict[K, float] = OrderedDict()
         # The load whose result will be kept; invalidating a key takes its load out.
         self._loads: dict[K, asyncio.Task[V | None]] = {}
         self._tasks: set[asyncio.Task[V | None]] = set()
-        self.failures = 0
+        self.hits = self.loads = self.failures = 0
 
     def peek(self, key: K) -> V | None:
         """Return the copy if it is fresh; None says nothing about the record."""
         copy = self._copies.get(key)
-        if copy is None or self._monotonic() >= copy.fresh_until:
+        now = self._monotonic()
+        if copy is None or now >= copy.fresh_until or not self._sure(copy, now):
             return None
         self._copies.move_to_end(key)
+        self.hits += 1
         return copy.value
 
     async def get(self, key: K) -> V | None:
@@ -69,10 +86,14 @@ class Snapshots(Generic[K, V]):
         copy = self._copies.get(key)
         if copy is not None and now < copy.stale_until:
             self._copies.move_to_end(key)
+            if not self._sure(copy, now):
+                return await self._sighting(key, copy)
             if now >= copy.refresh_at:
                 self._loading(key)
+            self.hits += 1
             return copy.value
         if now < self._absent.get(key, now):
+            self.hits += 1
             return None
         return await asyncio.shield(self._loading(key))
 
@@ -95,6 +116,19 @@ class Snapshots(Generic[K, V]):
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
+    def _sure(self, copy: _Copy[V], now: float) -> bool:
+        """Tell whether a change of the record would have dropped the copy."""
+        return now < copy.sure_until or self._sighted()
+
+    async def _sighting(self, key: K, copy: _Copy[V]) -> V | None:
+        """Look for oneself; what the store does not tell in time is served as it was known."""
+        try:
+            async with asyncio.timeout(LOOK_S):
+                return await asyncio.shield(self._loading(key))
+        except (StoreUnavailableError, TimeoutError):
+            copy.sure_until = self._monotonic() + RETRY_S
+            return copy.value
+
     def _loading(self, key: K) -> asyncio.Task[V | None]:
         task = self._loads.get(key)
         if task is None:
@@ -106,6 +140,7 @@ class Snapshots(Generic[K, V]):
         return task
 
     async def _run(self, key: K) -> V | None:
+        self.loads += 1
         return await self._load(key)
 
     def _settle(self, key: K, task: asyncio.Task[V | None]) -> None:
@@ -136,7 +171,8 @@ class Snapshots(Generic[K, V]):
         else:
             self._absent.pop(key, None)
             fresh_until = now + self._fresh_s
-            _put(self._copies, key, _Copy(value, fresh_until, now + self._stale_s, fresh_until), self._size)
+            copy = _Copy(value, now + BLIND_S, fresh_until, now + self._stale_s, fresh_until)
+            _put(self._copies, key, copy, self._size)
 
 
 T = TypeVar("T")

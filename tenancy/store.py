@@ -218,9 +218,11 @@ class TenantScopedDynamoDB:
     def _may_stand_in(self, index: tables.Index, changes: Changes) -> bool:
         partition, sort = changes.get(index.partition_key), changes.get(index.sort_key)
         if index == tables.SWEEP_INDEX:
-            # The one index that spans tenants names the tenant in its sort key.
+            # An index that spans tenants names the tenant in its sort key.
             shard = partition is None or partition in _SHARDS
             return shard and (sort is None or str(sort).split("#")[1:2] == [self._scope.tenant_id])
+        if index == tables.DIRECTORY_INDEX:
+            return partition in (None, tables.DIRECTORY) and sort in (None, self._scope.tenant_id)
         return partition is None or str(partition).startswith(self._partition + "#")
 
     def _read(self, operation: str, model: type[T], found: Item) -> T:

@@ -14,8 +14,10 @@ PARTITION_KEY: Final = "pk"
 SORT_KEY: Final = "sk"
 TTL_ATTRIBUTE: Final = "ttl"
 
-# An index that spans tenants by purpose; only the sweeper's verb of the platform door reads it.
+# The sweeper's index spans tenants by purpose; only its verb of the platform door reads it.
 SWEEP_SHARDS: Final = 8
+# The one partition of the list of all tenants; it, too, is read by the platform door alone.
+DIRECTORY: Final = "DIRECTORY"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +41,10 @@ class Table:
 
 SWEEP_INDEX: Final = Index("sweep", "sweep_pk", "sweep_sk")
 CATALOG_INDEX: Final = Index("catalog", "catalog_pk", "catalog_sk")
+DIRECTORY_INDEX: Final = Index("directory", "directory_pk", "directory_sk")
+BOUND_INDEX: Final = Index("bound", "bound_pk", "bound_sk")
 
-TENANTS: Final = Table("tenants", "tenant")
+TENANTS: Final = Table("tenants", "tenant", (DIRECTORY_INDEX,))
 INVOCATIONS: Final = Table("invocations", "tenant", expires=True)
 JOBS: Final = Table("jobs", "tenant", (SWEEP_INDEX,), expires=True)
 SESSIONS: Final = Table("sessions", "tenant", expires=True)
@@ -55,7 +59,7 @@ TOOL_OVERRIDES: Final = Table("tool-overrides", "tenant")
 
 AGENTS: Final = Table("agents", "platform", (CATALOG_INDEX,))
 TOOLS: Final = Table("tools", "platform")
-IDENTITY_BINDINGS: Final = Table("identity-bindings", "platform")
+IDENTITY_BINDINGS: Final = Table("identity-bindings", "platform", (BOUND_INDEX,))
 KEY_HASHES: Final = Table("key-hashes", "platform")
 OPS_LOCKS: Final = Table("ops-locks", "platform")
 RUNTIME_REGION: Final = Table("runtime-region", "platform")

@@ -24,6 +24,7 @@ from ops.devstack.people import APPLICATIONS, OPERATOR, TENANTS, register_applic
 from ops.devstack.ports import Ports
 from ops.devstack.process import PartFailedError
 from tenancy.clock import Clock
+from tenancy.data_models import Tenant
 from tenancy.errors import ConditionFailedError, LockgateError, TenantAccessViolation
 from tenancy.ids import TenantId
 from tenancy.platform_store import PlatformStore
@@ -66,7 +67,14 @@ class Seed:
                     tenant.record(tenant_id, self._clock.now()), condition=Attr(PARTITION_KEY).not_exists()
                 )
             except ConditionFailedError:
-                continue  # there since an earlier start, with whatever was done to it
+                await self._list(stores, tenant_id)
+
+    async def _list(self, stores: TenantStores, tenant_id: TenantId) -> None:
+        """Leave a tenant of an earlier start as it is, but let it stand in the directory."""
+        door, key = stores.db(tenant_id), Tenant.key_of(tenant_id, "METADATA")
+        found = await door.get(Tenant, key, consistent=True)
+        if found is not None:
+            await door.update(Tenant, key, {**found.index_keys(), "version": found.version})
 
     async def _bind(self, platform: PlatformStore) -> None:
         register_applications(self._layout.data("issuer"))

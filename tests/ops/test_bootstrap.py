@@ -3,8 +3,11 @@ import asyncio
 import pytest
 
 from ops.bootstrap import ensure_bucket, ensure_tables
-from tenancy.tables import TABLES
+from tenancy.ids import TenantId
+from tenancy.platform_store import PlatformStore
+from tenancy.tables import DIRECTORY_INDEX, TABLES, TENANTS
 from tests.conftest import Aws
+from tests.tenancy.samples import Violations, tenant
 
 pytestmark = pytest.mark.stack
 
@@ -38,6 +41,19 @@ async def test_making_the_tables_again_and_at_once_changes_nothing(aws: Aws) -> 
         TableName=aws.table_prefix + "tools", Key={"pk": {"S": "TOOL#kept"}, "sk": {"S": "METADATA"}}
     )
     assert kept["Item"]["pk"] == {"S": "TOOL#kept"}
+
+
+async def test_an_index_that_an_older_table_lacks_is_added_and_filled(fresh_aws: Aws) -> None:
+    name = fresh_aws.table_prefix + TENANTS.name
+    await fresh_aws.dynamodb.put_item(TableName=name, Item=tenant(TenantId("acme")).to_item())
+    await fresh_aws.dynamodb.update_table(
+        TableName=name, GlobalSecondaryIndexUpdates=[{"Delete": {"IndexName": DIRECTORY_INDEX.name}}]
+    )
+    found = await fresh_aws.dynamodb.describe_table(TableName=name)
+    assert not found["Table"].get("GlobalSecondaryIndexes")
+    await ensure_tables(fresh_aws.dynamodb, fresh_aws.table_prefix)
+    store = PlatformStore(fresh_aws.dynamodb, table_prefix=fresh_aws.table_prefix, on_violation=Violations())
+    assert [one.tenant_id for one in (await store.tenants(limit=5)).items] == ["acme"]
 
 
 async def test_a_bucket_in_the_default_region_needs_no_constraint(aws: Aws) -> None:

@@ -2,10 +2,11 @@
 
 from datetime import UTC, datetime
 
-from tenancy.data_models import AgentVersion, AuditEvent, IdentityBinding, JobRecord, Mode, ReleaseState
+from tenancy.data_models import AgentVersion, AuditEvent, IdentityBinding, JobRecord, Mode, ReleaseState, Tenant
 from tenancy.errors import TenantAccessViolation
 from tenancy.ids import AgentName, JobId, TenantId, new_audit_id, new_job_id, new_session_id
 from tenancy.store import TenantStores
+from tenancy.tiers import Tier
 from tests.conftest import Aws
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -39,6 +40,11 @@ def job(tenant_id: TenantId, job_id: JobId | None = None, *, text: str = "{}", o
         deadline_at=NOW,
         next_tick_at=NOW if owed else None,
     )
+
+
+def tenant(tenant_id: TenantId) -> Tenant:
+    """Return a tenant."""
+    return Tenant(tenant_id=tenant_id, name="A tenant", tier=Tier.BASIC, created_at=NOW, updated_at=NOW)
 
 
 def audit_event(tenant_id: TenantId) -> AuditEvent:

@@ -10,7 +10,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from ops.devstack.process import free_port
-from tenancy.changes import CHANNEL, ChangeFeed
+from tenancy.changes import CHANNEL, SIGHT_S, ChangeFeed
 from tenancy.clock import SystemClock
 
 pytestmark = pytest.mark.stack
@@ -115,7 +115,7 @@ async def test_a_malformed_message_is_counted_and_ignored(redis: Redis, message:
 
 
 async def test_a_silent_but_living_connection_is_kept(redis: Redis) -> None:
-    feed = ChangeFeed(redis, clock=SystemClock(), silence_s=0.05)
+    feed = ChangeFeed(redis, clock=SystemClock(), pulse_s=0.05)
     heard = Heard(feed)
     async with running(feed):
         await heard.next()
@@ -128,7 +128,7 @@ async def test_a_silent_but_living_connection_is_kept(redis: Redis) -> None:
 
 
 async def test_a_dead_connection_is_given_up_after_silence(redis: Redis) -> None:
-    feed = ChangeFeed(redis, clock=SystemClock(), silence_s=0.05)
+    feed = ChangeFeed(redis, clock=SystemClock(), pulse_s=0.02, silence_s=0.1)
     heard = Heard(feed)
     async with running(feed):
         assert await heard.next() == "gap"
@@ -146,8 +146,39 @@ async def test_pauses_between_attempts_grow_up_to_a_ceiling() -> None:
     assert pauses == [0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 5.0, 5.0]
 
 
-async def test_a_change_redis_does_not_take_is_counted_not_raised() -> None:
+async def test_a_change_redis_does_not_take_is_counted_and_told_here_not_raised() -> None:
     async with Redis(host="127.0.0.1", port=free_port()) as nowhere:
         feed = ChangeFeed(nowhere, clock=SystemClock())
+        heard = Heard(feed)
         await feed.publish("tenant", "acme")
+        assert await heard.next() == "acme"
     assert feed.unannounced == 1
+
+
+async def test_what_redis_did_not_take_is_announced_once_it_is_back(redis: Redis) -> None:
+    there = ChangeFeed(redis, clock=SystemClock())
+    heard = Heard(there)
+    async with running(there), Redis(host="127.0.0.1", port=free_port()) as nowhere:
+        assert await heard.next() == "gap"
+        feed = ChangeFeed(nowhere, clock=SystemClock())
+        await feed.publish("tenant", "acme")
+        feed._redis = redis
+        async with running(feed):
+            assert await heard.next() == "acme"
+    assert not feed._owed
+
+
+async def test_only_what_is_heard_is_current(redis: Redis) -> None:
+    feed = ChangeFeed(redis, clock=SystemClock(), pulse_s=0.02)
+    heard = Heard(feed)
+    assert not feed.current
+    async with running(feed):
+        assert await heard.next() == "gap"
+        assert feed.current
+        # Redis goes silent for longer than its silence is trusted, and not for so long that it is given up.
+        await redis.client_pause(int(SIGHT_S * 2000), all=True)
+        async with asyncio.timeout(WAIT_S):
+            while feed.current:
+                await asyncio.sleep(0.02)
+            while not feed.current:
+                await asyncio.sleep(0.02)

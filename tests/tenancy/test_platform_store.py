@@ -8,14 +8,15 @@ import pytest
 
 from tenancy import client_guard
 from tenancy.data_models import AgentVersion, ReleaseState
-from tenancy.errors import StoreUnavailableError, TenantAccessViolation
+from tenancy.errors import ConditionFailedError, StoreUnavailableError, TenantAccessViolation
 from tenancy.ids import AgentName, TenantId
 from tenancy.platform_store import PlatformStore
 from tenancy.reach import VERBS
 from tenancy.scope import PlatformScope, TenantScope, active_scope, entered
+from tenancy.store import TenantStores
 from tests.conftest import Aws
 from tests.tenancy.faults import error, faulty
-from tests.tenancy.samples import Violations, binding, version
+from tests.tenancy.samples import Violations, binding, tenant, version
 
 pytestmark = pytest.mark.stack
 
@@ -56,6 +57,41 @@ async def test_a_binding_whose_parts_run_together_the_same_is_not_mistaken(platf
     with pytest.raises(TenantAccessViolation, match="another application's") as refused:
         await platform.store.binding("https://issuer/", "a", "b#c")
     assert platform.violations == [refused.value]
+
+
+async def test_an_application_is_bound_once_and_unbound_only_from_whom_it_speaks_for(platform: Guarded) -> None:
+    acme = binding("https://issuer/", "directory", "spa", TenantId("acme"))
+    globex = acme.model_copy(update={"tenant_id": TenantId("globex")})
+    await platform.store.create_binding(acme)
+    for refused in (platform.store.create_binding(globex), platform.store.delete_binding(globex)):
+        with pytest.raises(ConditionFailedError):
+            await refused
+    assert await platform.store.binding("https://issuer/", "directory", "spa") == acme
+    await platform.store.delete_binding(acme)
+    assert await platform.store.binding("https://issuer/", "directory", "spa") is None
+
+
+async def test_a_tenants_bindings_are_its_own(platform: Guarded) -> None:
+    of_a1 = [binding("https://issuer/", "directory", f"app-{number}", TenantId("a1")) for number in range(2)]
+    for one in (*of_a1, binding("https://issuer/", "other", "app", TenantId("a11"))):
+        await platform.store.create_binding(one)
+    await platform.store.put_binding(binding("https://issuer/", "directory", "ops", None))
+    assert await platform.store.bindings_of(TenantId("a1")) == tuple(of_a1)
+    assert await platform.store.bindings_of(TenantId("a2")) == ()
+
+
+async def test_the_directory_lists_every_tenant_once_page_by_page(platform: Guarded) -> None:
+    doors = TenantStores(
+        platform.db, platform.db, table_prefix=platform.prefix, bucket="-", on_violation=platform.violations
+    )
+    names = [TenantId(name) for name in ("acme", "beta", "globex")]
+    for name in reversed(names):
+        await doors.db(name).put(tenant(name))
+    first = await platform.store.tenants(limit=2)
+    second = await platform.store.tenants(limit=2, after=TenantId(first.after or ""))
+    assert [one.tenant_id for one in first.items] == names[:2]
+    assert [one.tenant_id for one in second.items] == names[2:]
+    assert (first.after, second.after) == ("beta", None)
 
 
 async def test_only_promoted_versions_are_in_the_catalog_in_their_order(platform: Guarded) -> None:
@@ -116,8 +152,32 @@ RAW: dict[str, tuple[set[str], Call]] = {
         lambda db, prefix: db.get_item(TableName=prefix + "identity-bindings", Key=BINDING),
     ),
     "put of a binding": (
-        {"put_binding"},
+        {"put_binding", "create_binding"},
         lambda db, prefix: db.put_item(TableName=prefix + "identity-bindings", Item=BINDING),
+    ),
+    "delete of a binding": (
+        {"delete_binding"},
+        lambda db, prefix: db.delete_item(TableName=prefix + "identity-bindings", Key=BINDING),
+    ),
+    "query of a tenant's bindings": (
+        {"bindings_of"},
+        lambda db, prefix: query(db, prefix + "identity-bindings", "bound", "bound_pk", "TENANT#acme#BINDINGS"),
+    ),
+    "query of another partition of the bindings": (
+        set(),
+        lambda db, prefix: query(db, prefix + "identity-bindings", "bound", "bound_pk", "TENANT#acme"),
+    ),
+    "query of the directory": (
+        {"tenants"},
+        lambda db, prefix: query(db, prefix + "tenants", "directory", "directory_pk", "DIRECTORY"),
+    ),
+    "query of another partition of the directory": (
+        set(),
+        lambda db, prefix: query(db, prefix + "tenants", "directory", "directory_pk", "DIRECTORY#"),
+    ),
+    "query of a tenant's own partition": (
+        set(),
+        lambda db, prefix: query(db, prefix + "tenants", None, "pk", "TENANT#globex"),
     ),
     "get of a version": (
         {"agent_version"},

@@ -1,13 +1,13 @@
-"""The reach of a tenant in indexes that only tenants share; today's tables have none."""
+"""The reach of a tenant in the indexes of its tables."""
 
 import pytest
 
 from tenancy.ids import TenantId
 from tenancy.reach import TenantReach
-from tenancy.tables import SWEEP_INDEX, Index, Table
+from tenancy.tables import DIRECTORY_INDEX, SWEEP_INDEX, Index, Table
 
 BY_AGENT = Index("by_agent", "agent_pk", "agent_sk")
-TABLE = Table("indexed", "tenant", (BY_AGENT, SWEEP_INDEX))
+TABLE = Table("indexed", "tenant", (BY_AGENT, SWEEP_INDEX, DIRECTORY_INDEX))
 REACH = TenantReach(TenantId("a1"))
 
 
@@ -20,6 +20,8 @@ REACH = TenantReach(TenantId("a1"))
         (BY_AGENT, "AGENT#echo", False),
         (SWEEP_INDEX, "TENANT#a1#echo", False),
         (SWEEP_INDEX, "SWEEP#0", False),
+        (DIRECTORY_INDEX, "TENANT#a1#echo", False),
+        (DIRECTORY_INDEX, "DIRECTORY", False),
     ],
 )
 def test_a_tenant_reads_only_its_own_partitions_of_an_index(index: Index, partition: str, *, held: bool) -> None:
@@ -43,6 +45,12 @@ def test_a_tenant_reads_only_its_own_partitions_of_an_index(index: Index, partit
         ("sweep_sk", "2026#a11#job", False),
         ("sweep_sk", "a1", False),
         ("sweep_sk", None, False),
+        ("directory_pk", "DIRECTORY", True),
+        ("directory_pk", "DIRECTORY#", False),
+        ("directory_pk", "TENANT#a1#echo", False),
+        ("directory_sk", "a1", True),
+        ("directory_sk", "a11", False),
+        ("directory_sk", None, False),
         ("result_json", "TENANT#a11", True),
         ("fence", None, True),
     ],

@@ -3,7 +3,9 @@ from contextvars import ContextVar
 
 import pytest
 
-from tenancy.snapshots import Snapshots
+from tenancy import snapshots as snapshots_module
+from tenancy.errors import StoreUnavailableError
+from tenancy.snapshots import BLIND_S, RETRY_S, Snapshots
 from tests.clock import FakeClock
 
 FRESH_S = 30.0
@@ -238,3 +240,76 @@ async def test_closing_ends_the_reads_under_way(snapshots: Snapshots[str, str], 
     with pytest.raises(asyncio.CancelledError):
         await waiting
     assert not snapshots._tasks
+
+
+class Sight:
+    """Whether word of changes comes in, as the test says."""
+
+    def __init__(self) -> None:
+        self.clear = True
+
+    def __call__(self) -> bool:
+        return self.clear
+
+
+@pytest.fixture
+def sight() -> Sight:
+    return Sight()
+
+
+@pytest.fixture
+def sighted(store: Store, clock: FakeClock, sight: Sight) -> Snapshots[str, str]:
+    async def load(key: str) -> str | None:
+        try:
+            return await store.load(key)
+        except OSError:
+            raise StoreUnavailableError from None
+
+    return Snapshots(load, clock=clock, fresh_s=FRESH_S, stale_s=STALE_S, size=3, sighted=sight)
+
+
+async def test_with_sight_of_changes_an_aged_copy_needs_no_read(
+    sighted: Snapshots[str, str], store: Store, clock: FakeClock
+) -> None:
+    await sighted.get("a")
+    await clock.advance(BLIND_S)
+    assert sighted.peek("a") == await sighted.get("a") == "a1"
+    assert store.reads == ["a"]
+
+
+async def test_the_blind_look_for_themselves(
+    sighted: Snapshots[str, str], store: Store, clock: FakeClock, sight: Sight
+) -> None:
+    await sighted.get("a")
+    store.records["a"], sight.clear = "a2", False
+    assert sighted.peek("a") == "a1"
+    await clock.advance(BLIND_S)
+    assert sighted.peek("a") is None
+    assert await asyncio.gather(*(sighted.get("a") for _ in range(10))) == ["a2"] * 10
+    assert store.reads == ["a", "a"]
+    assert sighted.peek("a") == "a2"
+
+
+async def test_the_blind_serve_what_they_knew_where_the_store_is_away_too(
+    sighted: Snapshots[str, str], store: Store, clock: FakeClock, sight: Sight
+) -> None:
+    await sighted.get("a")
+    store.failing, sight.clear = True, False
+    await clock.advance(BLIND_S)
+    assert [await sighted.get("a") for _ in range(3)] == ["a1"] * 3
+    assert store.reads == ["a", "a"]
+    store.failing, store.records["a"] = False, "a2"
+    await clock.advance(RETRY_S)
+    assert await sighted.get("a") == "a2"
+
+
+async def test_the_blind_do_not_wait_for_ever(
+    sighted: Snapshots[str, str], store: Store, clock: FakeClock, sight: Sight, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(snapshots_module, "LOOK_S", 0)
+    await sighted.get("a")
+    store.gate.clear()
+    sight.clear = False
+    await clock.advance(BLIND_S)
+    assert await sighted.get("a") == "a1"
+    await sighted.aclose()

@@ -44,14 +44,6 @@ async def test_a_caller_that_leaves_mid_stream_stops_the_agent(stack: Stack, acm
     await until_no_request_runs(stack, str(ids["sessionId"]))
 
 
-async def test_a_caller_that_leaves_before_the_sync_answer_stops_the_agent(stack: Stack, acme: Caller) -> None:
-    first, _ = await acme.post(ECHO, acme.echo())
-    session_id = first.headers["X-Session-Id"]
-    before = await live_sessions(stack)
-    assert session_id in before
-    await until_no_request_runs(stack, session_id)
-
-
 async def test_a_cancel_ends_the_stream_with_one_cancelled_event(acme: Caller) -> None:
     names: list[str] = []
     invocation = ""

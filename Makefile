@@ -37,6 +37,11 @@ help: ## list the targets
 $(AGENT_ENV)/.installed: agents/echo-agent/requirements.txt agents/kit/pyproject.toml | .venvs/uv/.installed
 	$(call install,echo-agent on the AgentCore SDK,$(AGENT_ENV),agents/echo-agent/requirements.txt,$(UV) pip install --quiet --python $(AGENT_ENV) --no-deps --no-build-isolation -e agents/kit;)
 
+ops/lint/node_modules/.installed: ops/lint/package-lock.json ops/lint/.npmrc
+	@printf '  installing the linter of the API description …\n'
+	@cd ops/lint && npm ci --silent
+	@touch $@
+
 .PHONY: install
 install: ## install every environment from its lock file, side by side
 	@$(MAKE) --no-print-directory -j3 .venv/.installed .venvs/store/.installed $(AGENT_ENV)/.installed
@@ -70,8 +75,12 @@ types: .venv/.installed ## mypy, strict
 imports: .venv/.installed ## import contracts
 	@$(BIN)/lint-imports
 
+.PHONY: openapi
+openapi: ops/lint/node_modules/.installed ## the API's description: OpenAPI's rules and OWASP's
+	@cd ops/lint && node_modules/.bin/spectral lint --quiet --fail-severity=hint --ruleset ../../.spectral.yaml ../../docs/openapi.json
+
 .PHONY: check
-check: lint types imports test ## all that CI runs
+check: lint types imports openapi test ## all that CI runs
 
 .PHONY: docs
 docs: .venv/.installed ## write the papers' generated parts again

@@ -12,7 +12,7 @@ from gateway.cancel import Cancellations
 from gateway.invoke import RequestPath
 from gateway.middleware import Edge
 from gateway.operations import Operation
-from gateway.routes import agents, health, invocations, jobs, me
+from gateway.routes import agents, health, invocations, jobs, me, openapi
 from gateway.routes.agents import AgentRoutes
 from gateway.routes.invocations import InvocationRoutes
 from gateway.routes.jobs import JobRoutes
@@ -41,9 +41,9 @@ class Route:
     handler: Callable[[Parts], Handler]
 
 
-def public(operation: Operation, handler: Handler) -> Route:
+def public(operation: Operation, handler: Callable[[Parts], Handler]) -> Route:
     """Return a route that anybody may reach."""
-    return Route(operation, lambda _: handler)
+    return Route(operation, handler)
 
 
 def principal(operation: Operation, handler: Callable[[Parts], PrincipalHandler]) -> Route:
@@ -57,8 +57,8 @@ def tenant(role: Role, operation: Operation, handler: Callable[[Parts], TenantHa
     return Route(guarded, lambda parts: parts.access.tenant(role, handler(parts)))
 
 
-ROUTES: Final = (
-    public(health.GET, health.get_health),
+ROUTES: Final[tuple[Route, ...]] = (
+    public(health.GET, lambda _: health.get_health),
     principal(me.GET, lambda parts: MeRoutes(parts.access).get),
     tenant(Role.AGENT_INVOKE, agents.LIST, lambda parts: AgentRoutes(parts.catalog).list),
     tenant(Role.AGENT_INVOKE, agents.GET, lambda parts: AgentRoutes(parts.catalog).get),
@@ -75,7 +75,14 @@ ROUTES: Final = (
     ),
     tenant(Role.AGENT_INVOKE, jobs.LIST, lambda parts: JobRoutes(parts.jobs).list),
     tenant(Role.AGENT_INVOKE, jobs.GET, lambda parts: JobRoutes(parts.jobs).get),
+    public(openapi.DOCUMENT, lambda _: openapi.described(operations()).get),
+    public(openapi.PAGE, lambda _: openapi.shown(operations()).get),
 )
+
+
+def operations() -> tuple[Operation, ...]:
+    """Return the description of every operation of the API."""
+    return tuple(route.operation for route in ROUTES)
 
 
 def build(parts: Parts) -> web.Application:

@@ -7,7 +7,7 @@ themselves, so an example that does not fit cannot be written.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Final, Literal, TypeAlias
 
 from pydantic import BaseModel, JsonValue
 
@@ -19,6 +19,17 @@ Method: TypeAlias = Literal["GET", "POST", "PUT", "PATCH", "DELETE"]
 Guard: TypeAlias = Literal["public", "principal", "tenant"]
 Schema: TypeAlias = Mapping[str, JsonValue]
 Place: TypeAlias = Literal["path", "query", "header"]
+
+
+# What the operations are grouped by, in the order they are shown.
+TAGS: Final[Mapping[str, str]] = {
+    "Health": "Whether the API is up.",
+    "Me": "Who is calling.",
+    "Agents": "What can be invoked.",
+    "Invocations": "Invoking an agent, looking at how it went, stopping it.",
+    "Jobs": "Invocations that go on without a connection.",
+    "Description": "This description.",
+}
 
 
 @dataclass(frozen=True, slots=True)

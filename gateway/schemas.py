@@ -1,18 +1,32 @@
-"""The wire models of the northbound API: JSON in camelCase, times RFC 3339 UTC."""
+"""The wire models of the northbound API: JSON in camelCase, times RFC 3339 UTC.
+
+What a view shows was checked when it came in: the shapes given here to what goes out describe it, and are not
+checked again.
+"""
 
 from datetime import UTC, datetime
 from typing import Annotated, Generic, Literal, TypeVar
 
 import orjson
-from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, JsonValue, PlainSerializer
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    ConfigDict,
+    Field,
+    JsonValue,
+    PlainSerializer,
+    WithJsonSchema,
+)
 from pydantic.alias_generators import to_camel
 
 from gateway.errors import FieldFault, FieldsInvalidError
-from tenancy.context import Principal, TenantContext
+from tenancy.context import Principal, Role, TenantContext
 from tenancy.data_models import AgentVersion, Failure, InvocationRecord, JobRecord, Mode, Progress, Status, TenantStatus
 from tenancy.tiers import Tier
 
 METADATA_LIMIT_BYTES = 4096
+PAGE_MAX = 100
 
 
 def _rfc3339(value: datetime) -> str:
@@ -25,7 +39,40 @@ def _small(value: dict[str, JsonValue]) -> dict[str, JsonValue]:
     return value
 
 
-Timestamp = Annotated[AwareDatetime, PlainSerializer(_rfc3339, return_type=str)]
+def shaped(pattern: str, max_length: int, example: str, description: str | None = None) -> WithJsonSchema:
+    """Describe a text of a known shape."""
+    said: dict[str, JsonValue] = {} if description is None else {"description": description}
+    return WithJsonSchema({"type": "string", "pattern": pattern, "maxLength": max_length, "examples": [example]} | said)
+
+
+def prose(max_length: int) -> WithJsonSchema:
+    """Describe a text for people."""
+    return WithJsonSchema({"type": "string", "format": "text", "maxLength": max_length})
+
+
+# Every JSON reader holds whole numbers up to here exactly.
+EXACT_MAX = 2**53 - 1
+Count = Annotated[int, Field(json_schema_extra={"format": "int64", "minimum": 0, "maximum": EXACT_MAX})]
+Timestamp = Annotated[
+    AwareDatetime,
+    PlainSerializer(_rfc3339, return_type=str),
+    WithJsonSchema(
+        {"type": "string", "format": "date-time", "maxLength": 24, "examples": ["2025-06-01T12:00:00.000Z"]}
+    ),
+]
+AgentText = Annotated[str, shaped("^[a-z][a-z0-9-]{0,46}[a-z0-9]$", 48, "echo-agent", "An agent's name.")]
+VersionText = Annotated[str, shaped(r"^[0-9]+\.[0-9]+\.[0-9]+$", 32, "1.0.0", "A semantic version.")]
+TenantText = Annotated[str, shaped("^[a-z](?:[a-z0-9-]{1,30}[a-z0-9])$", 32, "acme", "A tenant's id.")]
+InvocationText = Annotated[str, shaped("^inv_[0-9a-hjkmnp-tv-z]{26}$", 30, "inv_01jd3k5m7p9q1r3s5t7v9w1x3y")]
+JobText = Annotated[str, shaped("^job_[0-9a-hjkmnp-tv-z]{26}$", 30, "job_01jd3k5m7p9q1r3s5t7v9w1x3y")]
+SessionText = Annotated[
+    str, shaped("^[a-zA-Z0-9][a-zA-Z0-9_-]{32,99}$", 100, "ses_" + "0123456789abcdef" * 3, "A session's id.")
+]
+RequestText = Annotated[str, shaped("^[A-Za-z0-9._:-]{1,128}$", 128, "req_01jd3k5m7p9q1r3s5t7v9w1x3y")]
+CodeText = Annotated[
+    str, shaped("^[a-z]+(?:_[a-z]+)*$", 64, "not_found", "Stable: programs branch on it. docs/ERRORS.md lists them.")
+]
+CursorText = Annotated[str, shaped("^[A-Za-z0-9_-]+$", 512, "WyJhY21lIiwiSk9CI2pvYl8wMSJd")]
 Metadata = Annotated[dict[str, JsonValue], AfterValidator(_small)]
 T = TypeVar("T")
 
@@ -47,36 +94,46 @@ class HealthView(WireModel):
 
 
 class InvocationRequest(WireModel):
-    """What `POST /v1/agents/{agent}/invocations` takes beside `input`, which is any JSON and passed on as it came."""
+    """What an agent is invoked with.
 
-    input: object
-    session_id: str | None = Field(default=None, max_length=256)
-    metadata: Metadata | None = None
-    webhook_id: str | None = Field(default=None, max_length=64)
+    `POST /v1/agents/{agent}/invocations` takes it; `input` is passed on as it came.
+    """
+
+    input: object = Field(description="Any JSON; it reaches the agent as the bytes that came.")
+    session_id: Annotated[str, Field(max_length=256, json_schema_extra={"format": "text"})] | None = Field(
+        default=None,
+        description="Goes on with a session this tenant was given; left out, a new one begins. Not for jobs.",
+    )
+    metadata: Metadata | None = Field(
+        default=None, description=f"The caller's own, kept with the record: at most {METADATA_LIMIT_BYTES} bytes."
+    )
+    webhook_id: Annotated[str, Field(max_length=64, json_schema_extra={"format": "text"})] | None = Field(
+        default=None, description="The endpoint that is told how the job ended."
+    )
 
 
 class LimitsView(WireModel):
     """A tenant's ceilings; null means unlimited."""
 
-    requests_per_second: int
-    burst_requests: int
-    invocations_per_day: int | None
-    concurrent_streams: int
-    running_jobs: int
-    replay_seconds: int
+    requests_per_second: Count
+    burst_requests: Count
+    invocations_per_day: Count | None
+    concurrent_streams: Count
+    running_jobs: Count
+    replay_seconds: Count
 
 
 class BudgetView(WireModel):
-    """What the tenant may spend this month; null means no ceiling."""
+    """What the tenant may spend this month, in millionths of a US dollar; null means no ceiling."""
 
-    monthly_microusd: int | None
+    monthly_microusd: Count | None
 
 
 class TenantView(WireModel):
     """The caller's own tenant."""
 
-    id: str
-    name: str
+    id: TenantText
+    name: Annotated[str, prose(200)]
     tier: Tier
     status: TenantStatus
 
@@ -84,19 +141,26 @@ class TenantView(WireModel):
 class MeView(WireModel):
     """Who is calling, and what it may use; an operator has no tenant."""
 
-    principal: str
-    client_id: str
-    roles: tuple[str, ...]
-    tenant: TenantView | None = None
-    limits: LimitsView | None = None
-    budget: BudgetView | None = None
+    principal: Annotated[str, prose(256)]
+    client_id: Annotated[str, prose(256)]
+    roles: Annotated[tuple[Role, ...], Field(json_schema_extra={"maxItems": len(Role)})]
+    tenant: TenantView | None
+    limits: LimitsView | None
+    budget: BudgetView | None
 
     @classmethod
     def of(cls, principal: Principal, ctx: TenantContext | None) -> "MeView":
         """Describe a principal and, unless it is the platform's own, its tenant."""
         roles = tuple(sorted(principal.roles))
         if ctx is None:
-            return cls(principal=principal.subject, client_id=principal.client_id, roles=roles)
+            return cls(
+                principal=principal.subject,
+                client_id=principal.client_id,
+                roles=roles,
+                tenant=None,
+                limits=None,
+                budget=None,
+            )
         limits = ctx.limits
         return cls(
             principal=principal.subject,
@@ -122,12 +186,12 @@ class MeView(WireModel):
 class AgentView(WireModel):
     """An agent this tenant may invoke."""
 
-    name: str
-    version: str
-    description: str
-    modes: tuple[Mode, ...]
+    name: AgentText
+    version: VersionText
+    description: Annotated[str, prose(4096)]
+    modes: Annotated[tuple[Mode, ...], Field(json_schema_extra={"maxItems": len(Mode)})]
     tier_minimum: Tier
-    body_limit_bytes: int
+    body_limit_bytes: Count
 
     @classmethod
     def of(cls, agent: AgentVersion) -> "AgentView":
@@ -145,19 +209,19 @@ class AgentView(WireModel):
 class InvocationView(WireModel):
     """The record of one invocation."""
 
-    invocation_id: str
-    agent: str
-    agent_version: str
+    invocation_id: InvocationText
+    agent: AgentText
+    agent_version: VersionText
     mode: Mode
     status: Status
-    session_id: str
+    session_id: SessionText
     created_at: Timestamp
     ended_at: Timestamp | None = None
     cancel_requested_at: Timestamp | None = None
     error: Failure | None = None
     metadata: dict[str, JsonValue] | None = None
-    chunks: int
-    answer_bytes: int
+    chunks: Count
+    answer_bytes: Count
 
     @classmethod
     def of(cls, record: InvocationRecord) -> "InvocationView":
@@ -180,13 +244,13 @@ class InvocationView(WireModel):
 
 
 class JobView(WireModel):
-    """One job as it stands; its `result` is spliced in as the agent's own JSON (see `job_json`)."""
+    """One job as it stands."""
 
-    job_id: str
-    agent: str
-    agent_version: str
+    job_id: JobText
+    agent: AgentText
+    agent_version: VersionText
     status: Status
-    run: int
+    run: Count
     progress: Progress | None = None
     error: Failure | None = None
     metadata: dict[str, JsonValue] | None = None
@@ -215,7 +279,10 @@ class JobView(WireModel):
 
 
 class JobDetailView(JobView):
-    """One job with its result, which is the agent's own JSON."""
+    """One job as it stands, with the agent's own JSON as its result once it has succeeded.
+
+    `job_json` writes it: the result is spliced in, never taken apart.
+    """
 
     result: JsonValue = None
 
@@ -223,17 +290,46 @@ class JobDetailView(JobView):
 class JobAccepted(WireModel):
     """The answer to an invocation that became a job."""
 
-    job_id: str
+    job_id: JobText
     status: Status
-    agent: str
+    agent: AgentText
     created_at: Timestamp
 
 
 class PageView(WireModel, Generic[T]):
     """One page of a list; `nextCursor` is absent on the last."""
 
-    items: tuple[T, ...]
-    next_cursor: str | None = None
+    items: Annotated[tuple[T, ...], Field(json_schema_extra={"maxItems": PAGE_MAX})]
+    next_cursor: CursorText | None = None
+
+
+class FieldFaultView(WireModel):
+    """One field that is wrong: a JSON pointer, or a parameter's name, and what is wrong with it."""
+
+    pointer: Annotated[str, prose(256)]
+    detail: Annotated[str, prose(1024)]
+
+
+class ProblemView(WireModel):
+    """A problem document (RFC 9457), as every refusal carries it.
+
+    `gateway.problems` writes it. The members after `errors` go with their codes.
+    """
+
+    type: Annotated[str, shaped("^urn:lockgate:problem:[a-z_]+$", 128, "urn:lockgate:problem:not_found")]
+    title: Annotated[str, prose(256)]
+    status: Annotated[int, Field(json_schema_extra={"format": "int32", "minimum": 400, "maximum": 599})]
+    detail: Annotated[str, prose(1024)]
+    instance: Annotated[
+        str,
+        shaped("^urn:lockgate:request:[A-Za-z0-9._:-]+$", 256, "urn:lockgate:request:req_01jd3k5m7p9q1r3s5t7v9w1x3y"),
+    ]
+    code: CodeText
+    request_id: RequestText
+    errors: Annotated[tuple[FieldFaultView, ...], Field(json_schema_extra={"maxItems": 100})]
+    modes: Annotated[tuple[Mode, ...], Field(json_schema_extra={"maxItems": len(Mode)})] | None = None
+    role: Role | None = None
+    limit_bytes: Count | None = None
 
 
 def job_json(job: JobRecord, result: bytes | None) -> bytes:

@@ -9,9 +9,8 @@ from aiohttp import web
 from agents import errors as agents
 from gateway import errors
 from gateway.cancel import Cancellations
-from gateway.errors import FieldFault
 from gateway.invoke import RequestPath
-from gateway.live import InvocationCancelledError, InvocationDrainedError, InvocationTimedOutError
+from gateway.live import EndedEarlyError
 from gateway.middleware import ORIGIN
 from gateway.operations import AGENT, INVOCATION, Answer, Content, Operation, Parameter, Schema, answer
 from gateway.routes.answers import json_answer
@@ -32,6 +31,7 @@ _EVENTS: Final = (
 ).decode()
 _EVENT_GRAMMAR: Final[Schema] = {
     "type": "string",
+    "format": "event-stream",
     "maxLength": 1_073_741_824,
     "description": "Server-sent events (WHATWG HTML, 9.2). Each has an `id`, counting from 1 without a gap, an `event` "
     "and JSON as `data`: one `invocation.started` with `invocationId` and `sessionId`; any number of `agent.chunk`, "
@@ -40,19 +40,11 @@ _EVENT_GRAMMAR: Final[Schema] = {
     "of problem documents). `retry` comes first; comments keep a silent connection open. Until the terminal event "
     "has come the stream is not over: a connection that ends without one was cut.",
 }
-ACCEPT: Final = Parameter(
-    "Accept",
-    "header",
-    "`text/event-stream` asks for a stream, by q-value where JSON is listed too and a tie streams. `*/*`, "
-    "`application/json` or nothing at all is sync.",
-    {"type": "string", "maxLength": 1024},
-    "text/event-stream",
-)
 PREFER: Final = Parameter(
     "Prefer",
     "header",
-    "RFC 7240. `respond-async` makes it a job, whatever `Accept` says.",
-    {"type": "string", "maxLength": 1024},
+    "RFC 7240. `respond-async` makes it a job, whatever `Accept` says; a preference that is not known is passed over.",
+    {"type": "string", "format": "text", "maxLength": 8192},
     "respond-async",
 )
 CREATE: Final = Operation(
@@ -62,7 +54,8 @@ CREATE: Final = Operation(
     "Invocations",
     "Invoke an agent",
     "Invokes the agent in one of the modes it declares, chosen by HTTP's own means: sync by default, a stream for "
-    "`Accept: text/event-stream`, a job for `Prefer: respond-async`. A caller that disconnects cancels a sync or "
+    "`Accept: text/event-stream` (by q-value where JSON is listed too, and a tie streams), a job for "
+    "`Prefer: respond-async`, which wins. A caller that disconnects cancels a sync or "
     "streamed invocation.",
     (
         Answer(
@@ -86,25 +79,18 @@ CREATE: Final = Operation(
             headers=("Location", "Retry-After", "Preference-Applied"),
         ),
     ),
-    parameters=(AGENT, ACCEPT, PREFER),
+    parameters=(AGENT, PREFER),
     body=Content({"prompt": InvocationRequest(input={"prompt": "one two three"}, metadata={"ticket": "4711"})}),
     problems=(
-        errors.BodyMalformedError(),
         agents.AgentUnknownError(),
         errors.NotAcceptableError([Mode.SYNC]),
-        errors.BodyTimeoutError(),
         agents.SessionBusyError(),
-        InvocationCancelledError(),
-        errors.BodyTooLargeError(1_048_576),
-        errors.MediaTypeUnsupportedError(),
-        errors.FieldsInvalidError([FieldFault("/sessionId", "String should have at most 256 characters")]),
         TierTooLowError(),
         DailyLimitError(3600),
         ConcurrencyLimitError(),
         errors.DrainingError(),
         errors.JournalFullError(),
-        InvocationDrainedError(),
-        InvocationTimedOutError(),
+        *(kind() for kind in EndedEarlyError.__subclasses__()),
         *(kind() for kind in agents.RuntimeFaultError.__subclasses__()),
     ),
 )

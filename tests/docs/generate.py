@@ -7,6 +7,8 @@ import orjson
 from pydantic import AliasChoices, SecretStr
 from pydantic.fields import FieldInfo
 
+from gateway.app import operations
+from gateway.openapi.document import document, written
 from ops.settings import Settings
 from tests.architecture.tree import ROOT
 
@@ -46,12 +48,18 @@ def env_example() -> str:
     return HEAD + "\n" + "\n".join(entries)
 
 
-GENERATED = {".env.example": env_example}
+def openapi_json() -> str:
+    """Return the text of docs/openapi.json."""
+    return written(document(operations())).decode()
+
+
+GENERATED = {".env.example": env_example, "docs/openapi.json": openapi_json}
 
 
 def write(root: Path) -> None:
     """Write every generated paper."""
     for path, text in GENERATED.items():
+        (root / path).parent.mkdir(exist_ok=True)
         (root / path).write_text(text())
         sys.stdout.write(f"wrote {path}\n")
 

@@ -15,7 +15,7 @@ def test_generated_papers_are_current(path: str) -> None:
 
 def test_make_docs_writes_every_generated_paper(tmp_path: Path) -> None:
     write(tmp_path)
-    assert {path.name for path in tmp_path.iterdir()} == set(GENERATED)
+    assert {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()} == set(GENERATED)
 
 
 @pytest.mark.parametrize(("name", "field"), Settings.model_fields.items(), ids=lambda value: str(value)[:30])

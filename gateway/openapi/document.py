@@ -1,0 +1,139 @@
+"""The whole OpenAPI 3.1 document."""
+
+from collections.abc import Iterable
+from typing import Final
+
+import orjson
+from pydantic import BaseModel, JsonValue
+
+from gateway.openapi.headers import HEADERS, carried, taken
+from gateway.openapi.models import Json, Models, json_of
+from gateway.openapi.refusals import refusals, shared_examples
+from gateway.operations import TAGS, Answer, Content, Operation, Parameter
+from gateway.schemas import ProblemView
+from tenancy.context import Role
+
+_INFO: Final[Json] = {
+    "title": "Lockgate",
+    "version": "1.0.0",
+    "summary": "Self-service Agent-as-a-Service: tenants invoke isolated AI agents over HTTP.",
+    "description": "JSON is in camelCase, times are RFC 3339 in UTC, money is in millionths of a US dollar. Every "
+    "refusal is a problem document (RFC 9457) with a stable `code`. What belongs to another tenant answers exactly "
+    "like what does not exist.",
+    "contact": {"name": "The operator of this deployment"},
+}
+_SERVERS: Final[list[JsonValue]] = [
+    {
+        "url": "{origin}",
+        "description": "Where this deployment is reached, be it production or local.",
+        "variables": {"origin": {"default": "http://127.0.0.1:8080", "description": "The local stack's, by default."}},
+        "x-internal": False,
+    }
+]
+_PLATFORM: Final = (Role.PLATFORM_OPERATOR, Role.PLATFORM_ADMIN)
+_RULES: Final = (
+    "RS256, at most 24 hours, read by the rules of RFC8725. Its directory and application are bound on the server's "
+    "side; the roles an operation needs are listed with it."
+)
+_SCHEMES: Final[Json] = {
+    name: {"type": "http", "scheme": "bearer", "bearerFormat": "JWT", "description": f"{whose} {_RULES}"}
+    for name, whose in {
+        "token": "An access token of the configured Entra ID authority:",
+        "operatorToken": "The same, of an application bound to the platform itself, with a role of the platform's:",
+    }.items()
+}
+
+
+def document(operations: Iterable[Operation]) -> Json:
+    """Describe the operations."""
+    models, paths, examples = Models(), dict[str, Json](), Json()
+    models.refer(ProblemView, "serialization")
+    for operation in operations:
+        paths.setdefault(operation.path, {})[operation.method.lower()] = _operation(operation, models)
+        examples |= shared_examples(operation)
+    used = {tag for path in paths.values() for shown in path.values() for tag in _tags(shown)}
+    return {
+        "openapi": "3.1.0",
+        "info": _INFO,
+        "servers": _SERVERS,
+        "tags": [{"name": name, "description": text} for name, text in TAGS.items() if name in used],
+        "security": [{"token": []}],
+        "paths": dict(paths),
+        "components": {
+            "schemas": models.schemas,
+            "headers": dict(HEADERS),
+            "examples": dict(sorted(examples.items())),
+            "securitySchemes": _SCHEMES,
+        },
+    }
+
+
+def written(described: Json) -> bytes:
+    """Return the document as it is served and committed: readable, the same bytes every time."""
+    return orjson.dumps(described, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
+
+
+def _operation(operation: Operation, models: Models) -> Json:
+    roles: list[JsonValue] = [] if operation.role is None else [operation.role.value]
+    shown: Json = {
+        "operationId": operation.id,
+        "tags": [operation.tag],
+        "summary": operation.summary,
+        "description": operation.description,
+        "security": [_security(operation)],
+        "x-required-roles": roles,
+        "parameters": [_parameter(parameter) for parameter in taken(operation)],
+    }
+    if operation.body is not None:
+        shown["requestBody"] = {"required": True, "content": _contents((operation.body,), models, read=True)}
+    answers = {str(answer.status): _answer(operation, answer, models) for answer in operation.answers}
+    return shown | {"responses": dict(sorted({**answers, **refusals(operation)}.items()))}
+
+
+def _security(operation: Operation) -> Json:
+    if operation.guard == "public":
+        return {}
+    return {"operatorToken" if operation.role in _PLATFORM else "token": []}
+
+
+def _parameter(parameter: Parameter) -> Json:
+    return {
+        "name": parameter.name,
+        "in": parameter.place,
+        "required": parameter.place == "path",
+        "description": parameter.description,
+        "schema": dict(parameter.schema),
+        "example": parameter.example,
+    }
+
+
+def _answer(operation: Operation, answer: Answer, models: Models) -> Json:
+    shown: Json = {
+        "description": answer.description,
+        "headers": carried(operation, answer.status, answer.headers),
+    }
+    return shown | ({"content": _contents(answer.contents, models, read=False)} if answer.contents else {})
+
+
+def _contents(contents: tuple[Content, ...], models: Models, *, read: bool) -> Json:
+    return {content.media_type: _content(content, models, read=read) for content in contents}
+
+
+def _content(content: Content, models: Models, *, read: bool) -> Json:
+    examples: Json = {name: {"value": json_of(example)} for name, example in content.examples.items()}
+    return {"schema": _schema(content, models, read=read), "examples": examples}
+
+
+def _schema(content: Content, models: Models, *, read: bool) -> Json:
+    if content.schema is not None:
+        return dict(content.schema)
+    (model,) = {type(example) for example in content.examples.values() if isinstance(example, BaseModel)}
+    return models.refer(model, "validation" if read else "serialization")
+
+
+def _tags(shown: JsonValue) -> list[JsonValue]:
+    match shown:
+        case {"tags": [*tags]}:
+            return tags
+        case _:
+            return []

@@ -1,0 +1,113 @@
+"""Everything an operation can refuse, as problem documents made by the same code that answers.
+
+An operation names what is its own; what all behind a guard, or all with a body, can refuse is named here.
+"""
+
+from collections.abc import Iterator
+from typing import Final
+
+import orjson
+from aiohttp import web
+
+from gateway import errors
+from gateway.openapi.headers import carried
+from gateway.openapi.models import Json
+from gateway.operations import Operation
+from gateway.problems import CONTENT_TYPE, Problem, problem_of, render
+from tenancy import errors as tenancy
+from tenancy.ids import RequestId
+
+EXAMPLE_REF: Final = "#/components/examples/"
+_REQUEST: Final = RequestId("req_01jd3k5m7p9q1r3s5t7v9w1x3y")
+
+_EVERYWHERE: Final = (web.HTTPBadRequest(), RuntimeError())
+_WITH_A_BODY: Final = (
+    errors.BodyMalformedError(),
+    errors.BodyTimeoutError(),
+    errors.BodyTooLargeError(1_048_576),
+    errors.MediaTypeUnsupportedError(),
+    errors.FieldsInvalidError([errors.FieldFault("/input", "Field required")]),
+)
+_AUTHENTICATED: Final = (
+    *(kind() for kind in errors.TokenRefusedError.__subclasses__()),
+    errors.DirectoryUnboundError(),
+    errors.TenantMismatchError(subject="", tenant_id=None, named=None),
+    errors.IdentityUnavailableError(),
+    tenancy.StoreUnavailableError(),
+    tenancy.TenantUnknownError(),
+    tenancy.TenantSuspendedError(),
+    tenancy.RateLimitedError(),
+    tenancy.TenantAccessViolation(tenant_id=None, layer="door", operation="", resource="", reason=""),
+)
+_MEANINGS: Final = {
+    400: "The request is not valid.",
+    401: "The caller has not shown who it is.",
+    403: "The caller may not do this.",
+    404: "There is no such resource, or it is another tenant's: both look the same.",
+    406: "The agent does not offer the mode asked for.",
+    408: "The request did not arrive in time.",
+    409: "The resource is not in the state for this.",
+    411: "The length of the body is missing.",
+    413: "The body is larger than is taken here.",
+    414: "The request's target is too long.",
+    415: "The body is of a type that is not taken here.",
+    417: "What `Expect` asks for is not understood.",
+    422: "Some fields are not acceptable; `errors` names each.",
+    429: "One of the tenant's limits is reached; `Retry-After` says when to ask again.",
+    431: "The request's headers are too large.",
+    500: "Lockgate failed. Quote the `requestId`.",
+    502: "The agent or its runtime failed.",
+    503: "Not now; `Retry-After` says when to ask again.",
+    504: "The agent took longer than its mode allows.",
+}
+
+
+def problems_of(operation: Operation) -> tuple[Problem, ...]:
+    """Return every problem the operation can answer with, one of each status and code."""
+    found = {(problem.status, problem.code): problem for problem in map(problem_of, _errors_of(operation))}
+    return tuple(found[key] for key in sorted(found))
+
+
+def refusals(operation: Operation) -> Json:
+    """Return the responses that refuse, by status."""
+    problems = problems_of(operation)
+    return {str(status): _refusal(operation, status, problems) for status in dict.fromkeys(p.status for p in problems)}
+
+
+def shared_examples(operation: Operation) -> Json:
+    """Return, by code, the operation's problems that read the same wherever they occur."""
+    return {problem.code: _document(problem) for problem in problems_of(operation) if not problem.members}
+
+
+def _example(problem: Problem) -> Json:
+    return _document(problem) if problem.members else {"$ref": EXAMPLE_REF + problem.code}
+
+
+def _document(problem: Problem) -> Json:
+    return {"summary": problem.title, "value": orjson.loads(render(problem, _REQUEST))}
+
+
+def _refusal(operation: Operation, status: int, problems: tuple[Problem, ...]) -> Json:
+    alike = [problem for problem in problems if problem.status == status]
+    own = dict.fromkeys(name for problem in alike for name in problem.headers)
+    return {
+        "description": _MEANINGS[status],
+        "headers": carried(operation, status, own),
+        "content": {
+            CONTENT_TYPE: {
+                "schema": {"$ref": "#/components/schemas/Problem"},
+                "examples": {problem.code: _example(problem) for problem in alike},
+            }
+        },
+    }
+
+
+def _errors_of(operation: Operation) -> Iterator[Exception]:
+    yield from _EVERYWHERE
+    if operation.guard != "public":
+        yield from _AUTHENTICATED
+    if operation.role is not None:
+        yield errors.RoleMissingError(operation.role)
+    if operation.body is not None:
+        yield from _WITH_A_BODY
+    yield from operation.problems

@@ -1,28 +1,44 @@
-"""Reading an invocation's body once, within its size and time, into typed values.
+"""Reading a body once, within its size and time; an invocation's into typed values.
 
-`input` is sliced out of the body as the bytes that came: a number wider than a double, or the order of members,
-reaches the agent as the tenant wrote it.
+A body is asked for only once its route, its caller and its size are known to be all right. `input` is sliced out of
+the body as the bytes that came: a number wider than a double, or the order of members, reaches the agent as the
+tenant wrote it.
 """
 
 import asyncio
 from dataclasses import dataclass
+from typing import Final
 
 import msgspec
 import orjson
-from aiohttp import web
+from aiohttp import hdrs, web
 from pydantic import ValidationError
 
 from gateway.errors import (
     BodyMalformedError,
     BodyTimeoutError,
     BodyTooLargeError,
+    ContentEncodingError,
     FieldFault,
     FieldsInvalidError,
+    LengthRequiredError,
     MediaTypeUnsupportedError,
 )
 from gateway.schemas import InvocationRequest, field_faults
 
-BODY_TIMEOUT_S = 30.0
+# Set on a request whose sender waits to be told to go on; gone once it was.
+AWAITS_CONTINUE: Final = web.RequestKey("awaits-continue", bool)
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How fast a body has to come: it is given `grace_s`, and a second more for every `bytes_per_s` that came."""
+
+    grace_s: float = 15.0
+    bytes_per_s: int = 32_768
+
+
+PACE: Final = Pace()
 
 
 class _Sliced(msgspec.Struct):
@@ -43,11 +59,28 @@ class InvocationBody:
 async def read_invocation(request: web.Request, limit_bytes: int) -> InvocationBody:
     """Read and validate an invocation's body.
 
-    Raises MediaTypeUnsupportedError, BodyTooLargeError, BodyTimeoutError, BodyMalformedError, FieldsInvalidError.
+    Raises what `read_json` raises, and FieldsInvalidError.
     """
+    return parse_invocation(await read_json(request, limit_bytes))
+
+
+async def read_json(request: web.Request, limit_bytes: int, pace: Pace = PACE) -> bytes:
+    """Read a JSON body of at most `limit_bytes`, unparsed.
+
+    Raises LengthRequiredError, ContentEncodingError, MediaTypeUnsupportedError, BodyTooLargeError, BodyTimeoutError,
+    BodyMalformedError.
+    """
+    if hdrs.CONTENT_LENGTH not in request.headers and hdrs.TRANSFER_ENCODING not in request.headers:
+        raise LengthRequiredError
+    if hdrs.CONTENT_ENCODING in request.headers:
+        raise ContentEncodingError
     if request.content_type != "application/json":
         raise MediaTypeUnsupportedError
-    return parse_invocation(await _read(request, limit_bytes))
+    if (request.content_length or 0) > limit_bytes:
+        raise BodyTooLargeError(limit_bytes)
+    if request.get(AWAITS_CONTINUE):
+        await _ask(request)
+    return await _read(request, limit_bytes, pace)
 
 
 def parse_invocation(body: bytes) -> InvocationBody:
@@ -67,18 +100,25 @@ def parse_invocation(body: bytes) -> InvocationBody:
         raise BodyMalformedError from None
 
 
-async def _read(request: web.Request, limit_bytes: int) -> bytes:
-    if (request.content_length or 0) > limit_bytes:
-        raise BodyTooLargeError(limit_bytes)
+async def _ask(request: web.Request) -> None:
+    del request[AWAITS_CONTINUE]
+    writer = request.writer
+    await writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+    # This was no part of the answer.
+    writer.output_size = 0
+
+
+async def _read(request: web.Request, limit_bytes: int, pace: Pace) -> bytes:
     parts: list[bytes] = []
     size = 0
     try:
-        async with asyncio.timeout(BODY_TIMEOUT_S):
+        async with asyncio.timeout(pace.grace_s) as deadline:
             async for part in request.content.iter_any():
                 size += len(part)
                 if size > limit_bytes:
                     raise BodyTooLargeError(limit_bytes)
                 parts.append(part)
+                deadline.reschedule((deadline.when() or 0.0) + len(part) / pace.bytes_per_s)
     except TimeoutError:
         raise BodyTimeoutError from None
     except web.RequestPayloadError:

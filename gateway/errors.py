@@ -56,6 +56,60 @@ class MediaTypeUnsupportedError(LockgateError):
     code = "media_type_unsupported"
 
 
+class ContentEncodingError(LockgateError):
+    """The body is packed: what is inside could be of any size."""
+
+    code = "content_encoding_unsupported"
+
+
+class LengthRequiredError(LockgateError):
+    """A route that takes a body was sent neither a length nor chunks."""
+
+    code = "length_required"
+
+
+class RequestMalformedError(LockgateError):
+    """The request is not the HTTP/1.1 that every server on the way would read alike."""
+
+    code = "bad_request"
+
+
+class RequestTimeoutError(LockgateError):
+    """The head of the request did not arrive in time."""
+
+    code = "request_timeout"
+
+
+class TargetTooLongError(LockgateError):
+    """The request's target is longer than is read."""
+
+    code = "target_too_long"
+
+
+class HeadersTooLargeError(LockgateError):
+    """One header, or all of them, are larger than is read."""
+
+    code = "headers_too_large"
+
+
+class BodyLengthAbsurdError(LockgateError):
+    """The length told of the body is beyond any body that is taken anywhere."""
+
+    code = "body_too_large"
+
+
+class ExpectationFailedError(LockgateError):
+    """The caller expects something else than to be told to go on."""
+
+    code = "expectation_failed"
+
+
+class OverloadedError(LockgateError):
+    """The process has more to do than it can."""
+
+    code = "overloaded"
+
+
 class NotAcceptableError(LockgateError):
     """The caller accepts nothing the agent can give, or asks for a mode it does not declare."""
 

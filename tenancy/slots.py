@@ -228,8 +228,10 @@ class _Block:
         arguments = (self._process, self._held, wanted, self._cap, LEASE_S * 1000)
         match await self._trips.run(_BLOCK, (self._key,), *arguments):
             case [int(held), int(processes)]:
+                refused = held < self._held + wanted
                 self._held, self._spare = held, max(1, int(self._cap * SPARE) // processes)
             case _:
                 raise TypeError("the blocks answered otherwise than their script does")
-        if self._held <= self._in_use:
+        # Who came while slots were given back was not asked for: that all are in use then says nothing.
+        if refused and self._held <= self._in_use:
             self._refused_until_s = self._monotonic() + _ASK_AGAIN_S

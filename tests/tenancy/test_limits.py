@@ -261,6 +261,18 @@ async def test_slots_of_a_large_cap_move_to_where_they_are_used(redis_url: str, 
         await second.end()
 
 
+async def test_who_comes_while_slots_go_back_is_not_refused(redis_url: str, clock: FakeClock) -> None:
+    async with process(redis_url, clock) as one:
+        first, second = Running(), Running()
+        first.start(one.slots, 500, 100)
+        await first.settled()
+        await first.end()
+        second.start(one.slots, 500, 100)
+        await second.settled()
+        assert second.count == 100
+        await second.end()
+
+
 async def test_a_warm_slot_of_a_large_cap_makes_no_trip_of_its_own(redis_url: str, clock: FakeClock) -> None:
     async with process(redis_url, clock) as one:
         for number in range(200):

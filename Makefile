@@ -6,6 +6,8 @@ PYTHON ?= python3.11
 BIN := .venv/bin
 UV := .venvs/uv/bin/uv
 AGENT_ENV := agents/echo-agent/.venv
+ROUNDS ?= 5
+SECONDS ?= 1.5
 
 # $(call install,what,where,lock,extra): an environment is exactly what its lock file says, hashes checked.
 define install
@@ -85,6 +87,10 @@ check: lint types imports openapi test ## all that CI runs
 .PHONY: docs
 docs: .venv/.installed ## write the papers' generated parts again
 	@$(BIN)/python -m tests.docs.generate
+
+.PHONY: bench
+bench: install ## measure what Lockgate costs, beside proxies that do nothing (ROUNDS=5 SECONDS=1.5)
+	@$(BIN)/python -m tests.bench --rounds $(ROUNDS) --seconds $(SECONDS)
 
 .PHONY: format
 format: .venv/.installed ## format the code

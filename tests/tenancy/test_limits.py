@@ -283,17 +283,20 @@ async def test_a_warm_slot_of_a_large_cap_makes_no_trip_of_its_own(redis_url: st
 
 @pytest.mark.parametrize("cap", [5, 100])
 async def test_a_crashed_processes_slots_come_free(redis_url: str, clock: FakeClock, cap: int) -> None:
-    async with Redis.from_url(redis_url) as redis, process(redis_url, clock) as one:
-        async with one.slots.held(ACME, cap, InvocationId("inv_a")):
-            key = slots_key(ACME) if cap == 5 else blocks_key(ACME)
-            assert 0 < await redis.pttl(key) <= LEASE_S * 2000
-            now_ms = (await redis.time())[0] * 1000
-            if cap == 5:
-                [(_, expiry)] = await redis.zrange(key, 0, -1, withscores=True)
-            else:
-                [held] = (await redis.hgetall(key)).values()
-                expiry = int(held.split()[1])
-            assert now_ms < expiry <= now_ms + (LEASE_S + 2) * 1000
+    async with (
+        Redis.from_url(redis_url) as redis,
+        process(redis_url, clock) as one,
+        one.slots.held(ACME, cap, InvocationId("inv_a")),
+    ):
+        key = slots_key(ACME) if cap == 5 else blocks_key(ACME)
+        assert 0 < await redis.pttl(key) <= LEASE_S * 2000
+        now_ms = (await redis.time())[0] * 1000
+        if cap == 5:
+            [(_, expiry)] = await redis.zrange(key, 0, -1, withscores=True)
+        else:
+            [held] = (await redis.hgetall(key)).values()
+            expiry = int(held.split()[1])
+        assert now_ms < expiry <= now_ms + (LEASE_S + 2) * 1000
 
 
 @pytest.mark.parametrize("cap", [5, 100])

@@ -13,7 +13,7 @@ frees all of it, stops the agent's work and closes the record.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -31,7 +31,7 @@ from gateway.errors import FieldFault, FieldsInvalidError
 from gateway.journal import Journal
 from gateway.live import InvocationCancelledError, LiveInvocations
 from gateway.negotiate import mode_of
-from gateway.record import Report, Verdict, begun, closed, judge
+from gateway.record import Passage, Report, Verdict, begun, closed, judge, upstream_of
 from gateway.schemas import JobAccepted
 from gateway.sse import HEADERS, EventStream
 from jobs.queue import JobQueue
@@ -102,12 +102,24 @@ class Run:
     """An open invocation: its record as begun, the agent's answer, and the meter on it."""
 
     record: InvocationRecord
+    monotonic: Callable[[], float]
+    started_s: float = field(init=False)
+    first_byte_s: float | None = field(default=None, init=False)
     answer: Answer = field(init=False)
     chunks: int = 0
     answer_bytes: int = 0
 
+    def __post_init__(self) -> None:
+        self.started_s = self.monotonic()
+
+    @property
+    def lasted_s(self) -> float:
+        """Seconds since it began."""
+        return self.monotonic() - self.started_s
+
     async def read(self) -> bytes:
         """Return a whole answer."""
+        self.first_byte_s = self.lasted_s
         body = await self.answer.read()
         self.answer_bytes = len(body)
         return body
@@ -116,6 +128,8 @@ class Run:
         """Yield each event's own JSON; raises AgentFailedError where the agent raised."""
         async with aclosing(self.answer.events()) as events:
             async for event in events:
+                if self.first_byte_s is None:
+                    self.first_byte_s = self.lasted_s
                 if isinstance(event, AgentError):
                     raise AgentFailedError(event.kind)
                 self.chunks += 1
@@ -236,8 +250,8 @@ class RequestPath:
     @asynccontextmanager
     async def _opened(self, admitted: Admitted, limit_s: float) -> AsyncIterator[Run]:
         """Hold an invocation open for the block. Its record is readable on every process before the block begins."""
-        invocation, run = admitted.invocation, Run(admitted.record)
-        tenant_id, started_s = admitted.permit.ctx.tenant_id, self.clock.monotonic()
+        invocation, run = admitted.invocation, Run(admitted.record, self.clock.monotonic)
+        tenant_id = admitted.permit.ctx.tenant_id
         async with self.turns.turn(tenant_id, invocation.session_id, invocation.id, fresh=admitted.fresh):
             stored = self.journal.stored(run.record)
             try:
@@ -249,18 +263,22 @@ class RequestPath:
                         yield run
             except BaseException as end:
                 verdict = await self._verdict(run.record, end)
-                if not verdict.agent_ended:
-                    await self._stop(invocation)
-                self._close(run, verdict, started_s)
+                try:
+                    if not verdict.agent_ended:
+                        await self._stop(invocation)
+                finally:
+                    # A process that has to end does not wait for a stop that hangs.
+                    self._close(run, invocation, verdict, end)
                 if verdict.status is Status.CANCELLED and isinstance(end, RuntimeFaultError):
                     raise InvocationCancelledError from end
                 raise
-            self._close(run, judge(None), started_s)
+            self._close(run, invocation, judge(None), None)
 
-    def _close(self, run: Run, verdict: Verdict, started_s: float) -> None:
+    def _close(self, run: Run, invocation: Invocation, verdict: Verdict, end: BaseException | None) -> None:
         final = closed(run.record, verdict, run.chunks, run.answer_bytes, self.clock.now())
         self.journal.put(final)
-        self.report(final, self.clock.monotonic() - started_s)
+        tier, trace_id = invocation.ctx.tenant.tier, invocation.trace.trace_id
+        self.report(final, Passage(run.lasted_s, run.first_byte_s, upstream_of(end), tier, trace_id))
 
     async def _verdict(self, record: InvocationRecord, end: BaseException) -> Verdict:
         """Judge how the invocation ended; a broken answer may be a cancel that another process carried out."""

@@ -85,6 +85,12 @@ class KeySet:
         self._renewal: asyncio.Task[None] | None = None
         self.failures = 0
 
+    async def ready(self) -> None:
+        """Raise IdentityUnavailableError where there are no keys to check a token with, and none can be read."""
+        now = self._monotonic()
+        if now >= self._usable_until:
+            await self._load_first(now)
+
     async def find(self, kid: str) -> SigningKey:
         """Return the key of this name; raises TokenUnknownKeyError, or IdentityUnavailableError without any keys."""
         now = self._monotonic()

@@ -61,7 +61,7 @@ class LiveInvocations:
 
     def __init__(self) -> None:
         self._live: dict[tuple[TenantId, InvocationId], LiveInvocation] = {}
-        self._draining = False
+        self._draining = self._closed = False
         self._idle = asyncio.Event()
         self._idle.set()
 
@@ -71,19 +71,20 @@ class LiveInvocations:
 
     @property
     def draining(self) -> bool:
-        """Whether nothing new is taken."""
+        """Whether the process is on its way out."""
         return self._draining
 
     def check_open(self) -> None:
         """Raise DrainingError once nothing new is taken."""
-        if self._draining:
+        if self._closed:
             raise DrainingError
 
     @asynccontextmanager
     async def serving(
         self, tenant_id: TenantId, invocation_id: InvocationId, limit_s: float
     ) -> AsyncIterator[LiveInvocation]:
-        """Serve an invocation in the block for at most `limit_s`; raises EndedEarlyError."""
+        """Serve an invocation in the block for at most `limit_s`; raises EndedEarlyError, DrainingError."""
+        self.check_open()
         key = (tenant_id, invocation_id)
         live = LiveInvocation(asyncio.timeout(limit_s))
         try:
@@ -120,12 +121,13 @@ class LiveInvocations:
             live.end(InvocationSuspendedError)
         return len(ended)
 
-    async def drain(self, grace_s: float) -> None:
-        """Take nothing new, let what runs finish for `grace_s`, then end what is left."""
+    def drain(self) -> None:
+        """Say that the process is on its way out; what still comes on connections it has accepted is served."""
         self._draining = True
-        try:
-            await asyncio.wait_for(self._idle.wait(), grace_s)
-        except TimeoutError:
-            for live in list(self._live.values()):
-                live.end(InvocationDrainedError)
-            await self._idle.wait()
+
+    async def end(self) -> None:
+        """Take nothing new, end what is left, and return once it has ended."""
+        self._closed = True
+        for live in list(self._live.values()):
+            live.end(InvocationDrainedError)
+        await self._idle.wait()

@@ -1,5 +1,6 @@
 """What every exchange gets, whatever its route: a request id, a trace, CORS, problems for errors, one wide line."""
 
+from collections.abc import Callable
 from typing import Final
 
 import structlog
@@ -10,6 +11,7 @@ from gateway import cors
 from gateway.invoke import Origin
 from gateway.problems import problem_of, respond
 from gateway.trace import continued
+from gateway.traffic import Traffic
 from tenancy.clock import Clock
 from tenancy.errors import InvalidIdError
 from tenancy.ids import RequestId, TenantId, new_request_id, parse_request_id
@@ -27,9 +29,13 @@ _log = structlog.get_logger("gateway.request")
 class Edge:
     """The outermost middleware and the signal that dresses every answer, streams included."""
 
-    def __init__(self, clock: Clock, cors_origins: frozenset[str]) -> None:
+    def __init__(
+        self, clock: Clock, cors_origins: frozenset[str], traffic: Traffic, draining: Callable[[], bool]
+    ) -> None:
         self._clock = clock
         self._cors_origins = cors_origins
+        self._traffic = traffic
+        self._draining = draining
 
     def install(self, app: web.Application) -> None:
         """Put the edge around all of an application's routes."""
@@ -63,6 +69,7 @@ class Edge:
             problem = problem_of(error)
             if problem.status == web.HTTPInternalServerError.status_code:
                 _log.error("request failed", request=request[ORIGIN].request_id, exc_info=error)
+            self._traffic.refused(problem.code)
             return respond(problem, request[ORIGIN].request_id)
 
     async def _dress(self, request: web.Request, response: web.StreamResponse) -> None:
@@ -75,6 +82,10 @@ class Edge:
         if rate is not None:
             response.headers["RateLimit-Policy"] = f'"default";q={rate.burst};w={rate.window_s}'
             response.headers["RateLimit"] = f'"default";r={rate.remaining};t={rate.reset_s}'
+        if self._draining():
+            # The header alone would leave the connection to the caller, and the other way round surprise it.
+            response.force_close()
+            response.headers["Connection"] = "close"
         response.headers["X-Content-Type-Options"] = "nosniff"
         response.headers["Server"] = "lockgate"
         cors.allow(request, response, self._cors_origins)
@@ -89,14 +100,17 @@ class Edge:
         resource = request.match_info.route.resource
         tenant, principal = request.get(ACTING, (None, None))
         origin = request[ORIGIN]
+        method = request.method if request.method in _METHODS else "other"
+        # The route's pattern, never the path: a path is the caller's own text.
+        route = "unmatched" if resource is None else resource.canonical
+        self._traffic.answered(method, route, status)
         _log.info(
             "request",
-            method=request.method if request.method in _METHODS else "other",
-            # The route's pattern, never the path: a path is the caller's own text.
-            route="unmatched" if resource is None else resource.canonical,
+            method=method,
+            route=route,
             status=status,
             request=origin.request_id,
-            trace=(origin.trace.traceparent or "")[3:35],
+            trace=origin.trace.trace_id,
             tenant=tenant,
             principal=principal,
             duration_ms=round((self._clock.monotonic() - started_s) * 1000, 1),

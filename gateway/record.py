@@ -17,6 +17,7 @@ from gateway.problems import problem_of
 from tenancy.data_models import Failure, InvocationRecord, Status
 from tenancy.errors import TenantSuspendedError
 from tenancy.ids import RequestId
+from tenancy.tiers import Tier
 
 KEPT: Final = timedelta(days=90)
 
@@ -99,6 +100,28 @@ def closed(
     )
 
 
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """What is told of an invocation beside its record.
+
+    `first_byte_s` is None where the agent's answer never began; `upstream` is "ok", the code of what AgentCore or the
+    agent did wrong, or empty where the invocation was ended from this side.
+    """
+
+    duration_s: float
+    first_byte_s: float | None
+    upstream: str
+    tier: Tier
+    trace_id: str
+
+
+def upstream_of(end: BaseException | None) -> str:
+    """Return what an invocation's end says of the agent's side."""
+    if end is None:
+        return "ok"
+    return end.code if isinstance(end, RuntimeFaultError) else ""
+
+
 class Report:
     """Says once per invocation how it went: one wide line, one count, one duration. Never what was said."""
 
@@ -114,25 +137,38 @@ class Report:
             registry=metrics,
             buckets=(0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900, 3600),
         )
+        self._first_byte_seconds = Histogram(
+            "lockgate_invocation_first_byte_seconds",
+            "From admission to the beginning of a sync answer, or to a stream's first event",
+            ["agent", "mode"],
+            registry=metrics,
+            buckets=(0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 130),
+        )
 
-    def __call__(self, record: InvocationRecord, duration_s: float) -> None:
+    def __call__(self, record: InvocationRecord, passage: Passage) -> None:
         """Report an invocation that has ended."""
         code = "" if record.error is None else record.error.code
         self._ended.labels(record.agent, record.mode, record.status, code).inc()
-        self._seconds.labels(record.agent, record.mode).observe(duration_s)
+        self._seconds.labels(record.agent, record.mode).observe(passage.duration_s)
+        if passage.first_byte_s is not None:
+            self._first_byte_seconds.labels(record.agent, record.mode).observe(passage.first_byte_s)
         self._log.info(
             "invocation",
             tenant=record.tenant_id,
+            tier=passage.tier.value,
             principal=record.principal,
             invocation=record.invocation_id,
             request=record.request_id,
+            trace=passage.trace_id,
             session=record.session_id,
             agent=record.agent,
             version=record.agent_version,
             mode=record.mode.value,
             status=record.status.value,
             code=code,
+            upstream=passage.upstream,
             chunks=record.chunks,
             answer_bytes=record.answer_bytes,
-            duration_ms=round(duration_s * 1000, 1),
+            ttfb_ms=None if passage.first_byte_s is None else round(passage.first_byte_s * 1000, 1),
+            duration_ms=round(passage.duration_s * 1000, 1),
         )

@@ -17,7 +17,7 @@ Check = Callable[[], Awaitable[object]]
 
 @dataclass(frozen=True, slots=True)
 class PrivatePort:
-    """What a process tells its operators; `required` checks decide readiness, `optional` ones are told."""
+    """What a process tells its operators: `required` checks decide readiness, the others only say what is degraded."""
 
     metrics: CollectorRegistry
     required: Mapping[str, Check]
@@ -40,7 +40,8 @@ class PrivatePort:
         answers = await asyncio.gather(*map(_probe, checks.values()))
         found = dict(zip(checks, answers, strict=True))
         ready = not self.draining() and all(found[name] == "ok" for name in self.required)
-        body = {"ready": ready, "draining": self.draining(), "checks": found}
+        wrong = [name for name, answer in found.items() if answer != "ok"]
+        body = {"ready": ready, "draining": self.draining(), "wrong": wrong, "checks": found}
         return web.Response(status=200 if ready else 503, body=orjson.dumps(body), content_type="application/json")
 
     async def _metrics(self, _request: web.Request) -> web.Response:

@@ -1,52 +1,111 @@
-"""The gateway process: serves until it is told to end, then drains."""
+"""The gateway process: serves until it is told to end, then drains.
+
+Whoever has connected before the order is served: the door closes only when nobody waits in it any more, what comes on
+open connections is answered and its connection closed. What still runs when the grace is over is ended, with a reason.
+"""
 
 import asyncio
 import gc
 import signal
-from contextlib import AsyncExitStack
+import socket
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass, field
 from typing import Final
 
 import structlog
 from aiohttp import web
+from prometheus_client import CollectorRegistry, generate_latest
 
 from gateway.app import build
 from ops import telemetry
+from ops.lifeline import DRAINING, SERVING, Lifeline, Place
+from ops.listen import Door, bind
 from ops.settings import Settings
-from ops.wiring import gateway
+from ops.telemetry import Telemetry
+from ops.wiring import GatewayProcess, gateway
+from tenancy.clock import SystemClock
 
-GRACE_S: Final = 110.0
+# What the grace has not ended is stopped within this time; an agent's runtime may take longer, a container may not.
+END_S: Final = 3.0
 # After the drain every stream has had its last word; this is for connections that do not read it.
-CLOSE_S: Final = 5.0
+CLOSE_S: Final = 3.0
 HEADER_LIMIT_BYTES: Final = 16_384
 
 _log = structlog.get_logger("ops.serve")
 
+MakeSite = Callable[[web.AppRunner], web.BaseSite]
+
+
+@dataclass(frozen=True, slots=True)
+class Orders:
+    """The order to end, and who is told how it goes."""
+
+    stopping: asyncio.Event = field(default_factory=asyncio.Event)
+    tell: Callable[[bytes], None] = lambda _: None
+
 
 async def serve(settings: Settings, *, host: str, port: int, private_port: int) -> None:
-    """Serve the API on `host:port` and the private port on loopback until SIGTERM or SIGINT, then drain and return."""
-    telemetry.configure(settings, "gateway")
-    stopping = asyncio.Event()
-    loop = asyncio.get_running_loop()
+    """Serve the API on `host:port` and the private port on loopback until SIGTERM or SIGINT, then drain and return.
+
+    Raises PortTakenError.
+    """
+    told, orders = telemetry.configure(settings, "gateway"), Orders()
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stopping.set)
+        asyncio.get_running_loop().add_signal_handler(number, orders.stopping.set)
+    # Both are taken before anything is built: a port that is not free is said at once.
+    with bind(host, port) as public, bind("127.0.0.1", private_port) as private:
+        await _serve(settings, told, orders, public, lambda runner: web.SockSite(runner, private))
+
+
+async def serve_as_worker(settings: Settings, place: Place) -> None:
+    """Serve as one of several workers: on an inherited socket, until SIGTERM or the parent's word; then drain."""
+    told, lifeline = telemetry.configure(settings, f"gateway-{place.slot}"), Lifeline(place.lifeline)
+    orders = Orders(tell=lifeline.tell)
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGTERM, orders.stopping.set)
+    for number in (signal.SIGINT, signal.SIGHUP):
+        # A terminal sends these to all of its processes; the parent decides what they mean.
+        signal.signal(number, signal.SIG_IGN)
+    lifeline.on_end(orders.stopping.set)
+    path = str(place.private)
+    metrics = await _serve(settings, told, orders, place.socket(), lambda runner: web.UnixSite(runner, path))
+    # What was counted to the last moment stays in the sum of all workers.
+    place.last_metrics.write_bytes(generate_latest(metrics))
+
+
+async def _serve(
+    settings: Settings, told: Telemetry, orders: Orders, public: socket.socket, private: MakeSite
+) -> CollectorRegistry:
     async with AsyncExitStack() as stack:
         process = await stack.enter_async_context(gateway(settings))
-        await _listen(stack, process.private.build(), "127.0.0.1", private_port)
-        public = await _listen(stack, build(process.parts), host, port)
+        told.measured(process.private.metrics)
+        door = await _listen(stack, process, public, private)
         # What exists now lives as long as the process: the collector need not look at it again.
         gc.freeze()
-        _log.info("serving", host=host, port=port, private_port=private_port)
-        await stopping.wait()
-        _log.info("draining", live=len(process.live))
-        for site in list(public.sites):
-            await site.stop()
-        await process.live.drain(GRACE_S)
+        orders.tell(SERVING)
+        _log.info("serving")
+        await orders.stopping.wait()
+        orders.tell(DRAINING)
+        await _drain(process, door, settings.drain_grace_s)
     _log.info("ended")
+    return process.private.metrics
 
 
-async def _listen(stack: AsyncExitStack, app: web.Application, host: str, port: int) -> web.AppRunner:
+async def _listen(stack: AsyncExitStack, process: GatewayProcess, public: socket.socket, private: MakeSite) -> Door:
+    inner = web.AppRunner(process.private.build(), access_log=None)
+    await inner.setup()
+    stack.push_async_callback(inner.cleanup)
+    await private(inner).start()
+    door = Door(await stack.enter_async_context(_hosted(process)), public, SystemClock())
+    await door.open()
+    return door
+
+
+@asynccontextmanager
+async def _hosted(process: GatewayProcess) -> AsyncIterator[web.BaseRunner]:
     runner = web.AppRunner(
-        app,
+        build(process.parts),
         # Without it a caller that leaves while the agent is silent would never be noticed.
         handler_cancellation=True,
         access_log=None,
@@ -56,6 +115,21 @@ async def _listen(stack: AsyncExitStack, app: web.Application, host: str, port: 
         shutdown_timeout=CLOSE_S,
     )
     await runner.setup()
-    stack.push_async_callback(runner.cleanup)
-    await web.TCPSite(runner, host, port, backlog=1024).start()
-    return runner
+    try:
+        yield runner
+    finally:
+        await runner.cleanup()
+
+
+async def _drain(process: GatewayProcess, door: Door, grace_s: float) -> None:
+    process.live.drain()
+    _log.info("draining", live=len(process.live))
+    await door.close()
+    try:
+        async with asyncio.timeout(grace_s):
+            await door.emptied()
+    except TimeoutError:
+        _log.warning("grace over", live=len(process.live))
+        with suppress(TimeoutError):
+            async with asyncio.timeout(END_S):
+                await process.live.end()

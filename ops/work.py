@@ -34,12 +34,13 @@ class QueueSilentError(Exception):
 
 async def work(settings: Settings, *, private_port: int) -> None:
     """Drive jobs, with the private port on loopback, until SIGTERM or SIGINT; then drain and return."""
-    telemetry.configure(settings, "worker")
+    told = telemetry.configure(settings, "worker")
     stopping = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stopping.set)
     async with AsyncExitStack() as stack:
         base = await stack.enter_async_context(floor(settings))
+        told.measured(base.metrics)
         owner = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
         worker = _worker(base, owner)
         port = await _listen(stack, _private(base, worker, stopping), private_port)

@@ -1,11 +1,13 @@
-"""`lockgate serve`: one gateway process, configured by `LOCKGATE_*` and `AWS_*`."""
+"""`lockgate serve`: a gateway of one process or several, configured by `LOCKGATE_*` and `AWS_*`."""
 
 import asyncio
 from typing import Annotated
 
 import typer
+import uvloop
 
-from ops.cli.errors import explained
+from ops.cli.errors import ExitCode, complain, explained
+from ops.errors import CannotServeError
 
 
 def serve(
@@ -14,14 +16,31 @@ def serve(
         int | None, typer.Option(min=1, max=65_535, help="Port of health and metrics.", show_default="port + 1")
     ] = None,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    workers: Annotated[int, typer.Option(min=1, max=64, help="Processes that share the port.")] = 1,
+    as_worker: Annotated[str, typer.Option(hidden=True)] = "",
 ) -> None:
-    """Run a gateway until SIGTERM or Ctrl-C."""
+    """Run a gateway until SIGTERM or Ctrl-C; with several workers, SIGHUP replaces them one by one."""
     # What a gateway imports takes longer than showing its help.
     from ops.cli.environment import settings_of  # noqa: PLC0415
     from ops.settings import Settings  # noqa: PLC0415
 
     settings = settings_of(Settings)
-    from ops.serve import serve as run  # noqa: PLC0415
+    private = private_port or port + 1
+    try:
+        with explained():
+            if as_worker:
+                from ops.lifeline import Place  # noqa: PLC0415
+                from ops.serve import serve_as_worker  # noqa: PLC0415
 
-    with explained():
-        asyncio.run(run(settings, host=host, port=port, private_port=private_port or port + 1))
+                uvloop.run(serve_as_worker(settings, Place.parse(as_worker)))
+            elif workers > 1:
+                from ops.supervise import supervise  # noqa: PLC0415
+
+                asyncio.run(supervise(settings, workers=workers, host=host, port=port, private_port=private))
+            else:
+                from ops.serve import serve as run  # noqa: PLC0415
+
+                uvloop.run(run(settings, host=host, port=port, private_port=private))
+    except CannotServeError as error:
+        complain(str(error))
+        raise typer.Exit(ExitCode.FAILED) from error

@@ -1,9 +1,9 @@
 """`lockgate work`: one worker process, configured by `LOCKGATE_*` and `AWS_*`."""
 
-import asyncio
 from typing import Annotated
 
 import typer
+import uvloop
 
 from ops.cli.errors import explained
 
@@ -22,4 +22,4 @@ def work(
     from ops.work import work as run  # noqa: PLC0415
 
     with explained():
-        asyncio.run(run(settings, private_port=private_port))
+        uvloop.run(run(settings, private_port=private_port))

@@ -11,8 +11,9 @@ What it does not defend against is code in this process that sets out to deceive
 deputies.
 """
 
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Protocol, TypeAlias
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Final, Protocol, TypeAlias
 
 from tenancy.errors import OnViolation, TenantAccessViolation
 from tenancy.guard_items import ItemGuard
@@ -34,8 +35,18 @@ class Operation(Protocol):
         ...
 
 
+class Request(Protocol):
+    """What botocore is about to sign."""
+
+    method: str
+    context: Mapping[str, object]
+
+
 Judge: TypeAlias = Callable[[Scope, str, Mapping[str, object]], None]
 """Raises CallRefusedError for a call (operation, parameters) that the scope does not cover."""
+
+# Whoever holds a signed URL chooses what the signature leaves out: a body, headers that make a put a copy.
+_SIGNED_APART: Final = ("GetObject", "GET")
 
 
 def install(client: "DynamoDBClient | S3Client", *, table_prefix: str, bucket: str, on_violation: OnViolation) -> None:
@@ -43,24 +54,42 @@ def install(client: "DynamoDBClient | S3Client", *, table_prefix: str, bucket: s
     service = client.meta.service_model.service_name
     judge = _judges(table_prefix, bucket)[service]
 
-    def check(params: Mapping[str, object], model: Operation, **_: object) -> None:
-        scope = active_scope()
-        try:
+    def check(params: Mapping[str, object], model: Operation, context: Mapping[str, object], **_: object) -> None:
+        with _refusing(model.name, on_violation) as scope:
             judge(_some(scope, service), model.name, params)
-        except CallRefusedError as refused:
-            violation = TenantAccessViolation(
-                tenant_id=scope.tenant_id if isinstance(scope, TenantScope) else None,
-                layer="client_guard",
-                operation=model.name,
-                resource=refused.resource,
-                reason=refused.reason,
-            )
-            on_violation(violation)
-            raise violation from refused
+            _check_signing(context, service, model.name, "GET")
+
+    def check_signing(request: Request, operation_name: str, **_: object) -> None:
+        with _refusing(operation_name, on_violation):
+            _check_signing(request.context, service, operation_name, request.method)
 
     # Handlers of an operation run before those of all operations, and a last one after its peers: this is the last
     # word on what will be sent, whatever other handlers made of the call.
     client.meta.events.register_last("before-parameter-build", check)
+    # Only here is a signed URL's method known: it need not be the operation's.
+    client.meta.events.register_last("before-sign", check_signing)
+
+
+@contextmanager
+def _refusing(operation: str, on_violation: OnViolation) -> Iterator[Scope | None]:
+    scope = active_scope()
+    try:
+        yield scope
+    except CallRefusedError as refused:
+        violation = TenantAccessViolation(
+            tenant_id=scope.tenant_id if isinstance(scope, TenantScope) else None,
+            layer="client_guard",
+            operation=operation,
+            resource=refused.resource,
+            reason=refused.reason,
+        )
+        on_violation(violation)
+        raise violation from refused
+
+
+def _check_signing(context: Mapping[str, object], service: str, operation: str, method: str) -> None:
+    if context.get("is_presign_request") and (operation, method) != _SIGNED_APART:
+        raise CallRefusedError("a URL is signed for reading an object and nothing else", service)
 
 
 def _judges(table_prefix: str, bucket: str) -> dict[str, Judge]:

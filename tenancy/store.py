@@ -41,7 +41,7 @@ T = TypeVar("T", bound=TenantItem)
 BATCH_LIMIT: Final = 25
 # Before each try of a batch; DynamoDB hands back what it had no capacity for.
 _BATCH_PAUSES_S: Final = (0.0, 0.05, 0.1, 0.2, 0.4)
-_SHARDS: Final = frozenset(f"SWEEP#{shard}" for shard in range(tables.SWEEP_SHARDS))
+_SHARDS: Final = tuple(f"SWEEP#{shard}" for shard in range(tables.SWEEP_SHARDS))
 # Attributes no update may touch: they say whose item it is.
 _FIXED: Final = frozenset({tables.PARTITION_KEY, tables.SORT_KEY, "tenant_id"})
 
@@ -220,10 +220,11 @@ class TenantScopedDynamoDB:
         if index == tables.SWEEP_INDEX:
             # An index that spans tenants names the tenant in its sort key.
             shard = partition is None or partition in _SHARDS
-            return shard and (sort is None or str(sort).split("#")[1:2] == [self._scope.tenant_id])
+            named = isinstance(sort, str) and sort.split("#")[1:2] == [self._scope.tenant_id]
+            return shard and (sort is None or named)
         if index == tables.DIRECTORY_INDEX:
             return partition in (None, tables.DIRECTORY) and sort in (None, self._scope.tenant_id)
-        return partition is None or str(partition).startswith(self._partition + "#")
+        return partition is None or (isinstance(partition, str) and partition.startswith(self._partition + "#"))
 
     def _read(self, operation: str, model: type[T], found: Item) -> T:
         item = model.from_item(found)

@@ -526,6 +526,39 @@ async def test_a_tenants_own_raw_calls_go_through(world: World) -> None:
     assert world.violations == []
 
 
+SIGNED: dict[str, Attack] = {
+    # Whoever holds the URL chooses what is not signed: the body, or headers that make it a copy.
+    "put": lambda h: h.s3.generate_presigned_url("put_object", Params={"Bucket": h.bucket, "Key": h.path(h.own)}),
+    "delete": lambda h: h.s3.generate_presigned_url("delete_object", Params={"Bucket": h.bucket, "Key": h.path(h.own)}),
+    # As another method it is the deletion of the bucket.
+    "list": lambda h: h.s3.generate_presigned_url(
+        "list_objects_v2", Params={"Bucket": h.bucket, "Prefix": f"tenants/{h.own}/"}, HttpMethod="DELETE"
+    ),
+    "get as put": lambda h: h.s3.generate_presigned_url(
+        "get_object", Params={"Bucket": h.bucket, "Key": h.path(h.own)}, HttpMethod="PUT"
+    ),
+    "item": lambda h: h.db.generate_presigned_url("get_item", Params={"TableName": h.jobs, "Key": h.key(h.own)}),
+}
+
+
+@pytest.mark.parametrize("name", [*SIGNED])
+async def test_a_url_is_signed_for_reading_an_object_and_nothing_else(world: World, name: str) -> None:
+    with entered(TenantScope(world.own)), pytest.raises(TenantAccessViolation, match="signed") as refused:
+        await SIGNED[name](hand(world, guarded=True))
+    assert world.violations == [refused.value]
+    await SIGNED[name](hand(world, guarded=False))
+
+
+async def test_a_url_for_reading_ones_own_object_is_signed(world: World) -> None:
+    h = hand(world, guarded=True)
+    for method in (None, "GET"):
+        with entered(TenantScope(world.own)):
+            url = await h.s3.generate_presigned_url(
+                "get_object", Params={"Bucket": h.bucket, "Key": h.path(h.own)}, HttpMethod=method
+            )
+        assert h.path(h.own) in url
+
+
 async def test_an_unknown_service_is_not_guarded_by_halves(aws: Aws) -> None:
     async with aws.session.client("sts", endpoint_url=aws.endpoint_url) as sts:
         with pytest.raises(KeyError):

@@ -210,6 +210,11 @@ class Interleaving(RuleBasedStateMachine):
                 group.create_task(self.perform(act))
 
     async def perform(self, act: Act) -> None:
+        await self.judge(act)
+        # A task may serve one tenant after another: nothing of the first may cling to it.
+        assert active_scope() is None
+
+    async def judge(self, act: Act) -> None:
         actor = self.tenants[act.actor]
         to = Target(self.tenants[act.owner], act.job_id, MARKS[act.actor])
         await settle(act.turns)

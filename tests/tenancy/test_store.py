@@ -8,17 +8,18 @@ import pytest
 from boto3.dynamodb.conditions import Attr
 from botocore.config import Config
 from botocore.exceptions import ClientError
+from pydantic import JsonValue
 
 from ops.devstack.process import free_port
 from tenancy import tables
-from tenancy.data_models import AgentVersion, AuditEvent, JobRecord, Key, OutboxEvent, Status, TenantItem
+from tenancy.data_models import AgentVersion, AuditEvent, JobRecord, Key, OutboxEvent, Status, Tenant, TenantItem
 from tenancy.errors import ConditionFailedError, InvalidIdError, StoreUnavailableError, TenantAccessViolation
 from tenancy.ids import JobId, TenantId
 from tenancy.scope import PlatformScope, Scope, TenantScope, active_scope, entered
 from tenancy.store import CheckStep, DeleteStep, PutStep, TenantScopedDynamoDB, TenantStores, UpdateStep
 from tests.conftest import Aws
 from tests.tenancy.faults import Answer, error, faulty, hang_up, unprocessed
-from tests.tenancy.samples import NOW, Violations, audit_event, job, stores
+from tests.tenancy.samples import NOW, Violations, audit_event, job, stores, tenant
 
 pytestmark = pytest.mark.stack
 
@@ -269,13 +270,19 @@ async def test_the_door_alone_refuses_what_is_another_tenants(
         {"sweep_sk": "2026#acme#job"},
         {"sweep_sk": "no parts"},
         {"sweep_sk": 7},
+        {"sweep_sk": ["2026#{own}#job"]},
+        {"sweep_pk": ["SWEEP#0"]},
     ],
     ids=str,
 )
 async def test_an_update_cannot_give_an_item_away(
-    doors: TenantStores, own: TenantId, changes: dict[str, str | int | None]
+    doors: TenantStores, own: TenantId, changes: dict[str, JsonValue]
 ) -> None:
     stored = job(own)
+    changes = {
+        name: [str(text).format(own=own) for text in value] if isinstance(value, list) else value
+        for name, value in changes.items()
+    }
     await doors.db(own).put(stored)
     with pytest.raises(TenantAccessViolation):
         await doors.db(own).update(JobRecord, stored.key(), changes)
@@ -295,11 +302,25 @@ async def test_an_index_of_tenants_holds_each_in_its_own_partitions(
 ) -> None:
     stored = job(own)
     await doors.db(own).put(stored)
-    for partition in (f"TENANT#{victim}#x", f"TENANT#{own}", "AGENT#x"):
+    foreign: tuple[JsonValue, ...] = (f"TENANT#{victim}#x", f"TENANT#{own}", "AGENT#x", [f"TENANT#{own}#x"])
+    for partition in foreign:
         with pytest.raises(TenantAccessViolation, match="index"):
             await doors.db(own).update(IndexedJob, stored.key(), {"agent_pk": partition})
     changed = await doors.db(own).update(IndexedJob, stored.key(), {"agent_pk": f"TENANT#{own}#x", "run": 1})
     assert changed.run == 1
+
+
+@pytest.mark.parametrize(
+    "changes", [{"directory_pk": "TENANT#acme"}, {"directory_sk": "acme"}, {"directory_sk": ["acme"]}], ids=str
+)
+async def test_a_tenant_stands_in_the_directory_only_under_its_own_name(
+    doors: TenantStores, own: TenantId, changes: dict[str, JsonValue]
+) -> None:
+    stored = tenant(own)
+    await doors.db(own).put(stored)
+    with pytest.raises(TenantAccessViolation, match="index"):
+        await doors.db(own).update(Tenant, stored.key(), changes)
+    assert await doors.db(own).update(Tenant, stored.key(), {**stored.index_keys()}) == stored
 
 
 async def test_adding_to_what_says_whose_item_it_is_is_refused(doors: TenantStores, own: TenantId) -> None:

@@ -1,12 +1,16 @@
-"""The README's tour: its commands, what it shows of their output, and a shell that runs them."""
+"""A page's tour: its steps, what it shows of their output, and an interpreter that runs them."""
 
 import asyncio
+import os
 import re
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from tests.docs.papers import Page
 
-STEP = re.compile(r"^```sh\n(?P<script>.*?)^```$(?:\n```text\n(?P<shown>.*?)^```$)?", re.MULTILINE | re.DOTALL)
+MARK = "--- next step ---"
 # What differs from run to run.
 CHANCE = (
     (re.compile(r"\b(inv|ses|job|req)_[0-9a-z]+…?"), r"\1_…"),
@@ -14,10 +18,30 @@ CHANCE = (
 )
 
 
-def steps(page: Page, section: str) -> list[tuple[str, str]]:
+@dataclass(frozen=True, slots=True)
+class Language:
+    """What steps are written in: the name on their fences, what runs a program, and how it prints a line."""
+
+    fence: str
+    command: tuple[str, ...]
+    print: str
+
+    @property
+    def between(self) -> str:
+        """The statement that marks where one step ends."""
+        return f"\n{self.print % ''}\n{self.print % MARK}\n"
+
+
+SHELL = Language("sh", ("bash", "-eu", "-o", "pipefail", "-c"), "echo '%s'")
+PYTHON = Language("python", (sys.executable, "-c"), "print('%s')")
+JAVASCRIPT = Language("js", ("node", "--input-type=module", "-e"), "console.log('%s')")
+
+
+def steps(page: Page, section: str, language: Language = SHELL) -> list[tuple[str, str]]:
     """Return each step's script and the output shown, empty where none is."""
-    found = STEP.finditer(page.section(section) or "")
-    return [(step["script"], step["shown"] or "") for step in found]
+    step = rf"^```{language.fence}\n(?P<script>.*?)^```$(?:\n```text\n(?P<shown>.*?)^```$)?"
+    found = re.finditer(step, page.section(section) or "", re.MULTILINE | re.DOTALL)
+    return [(match["script"], match["shown"] or "") for match in found]
 
 
 def settled(output: str) -> str:
@@ -27,14 +51,17 @@ def settled(output: str) -> str:
     return output.strip()
 
 
-async def walk(scripts: list[str], folder: Path) -> list[str]:
-    """Run the scripts one after the other in one shell; return each one's output."""
-    mark = "--- next step ---"
+async def walk(
+    scripts: list[str], folder: Path, language: Language = SHELL, variables: Mapping[str, str] | None = None
+) -> list[str]:
+    """Run the scripts one after the other in one process; return each one's output."""
     process = await asyncio.create_subprocess_exec(
-        *("bash", "-eu", "-o", "pipefail", "-c", f"\necho; echo '{mark}'\n".join(scripts)),
+        *language.command,
+        language.between.join(scripts),
         cwd=folder,
+        env={"PATH": os.environ["PATH"]} | dict(variables or {}),
         stdout=asyncio.subprocess.PIPE,
     )
     out, _ = await process.communicate()
     assert process.returncode == 0, out.decode()
-    return out.decode().split(f"\n{mark}\n")
+    return out.decode().split(f"\n{MARK}\n")

@@ -6,13 +6,14 @@ from typing import Final
 import orjson
 from pydantic import BaseModel, JsonValue
 
-from gateway.openapi.headers import HEADERS, carried, taken
+from gateway.openapi.headers import EVERY_REQUEST, HEADERS, TENANT, carried, taken
 from gateway.openapi.models import Json, Models, json_of
 from gateway.openapi.refusals import refusals, shared_examples
 from gateway.operations import TAGS, Answer, Content, Operation, Parameter
 from gateway.schemas import ProblemView
 from tenancy.context import Role
 
+PARAMETER_REF: Final = "#/components/parameters/"
 _INFO: Final[Json] = {
     "title": "Lockgate",
     "version": "1.0.0",
@@ -61,6 +62,7 @@ def document(operations: Iterable[Operation]) -> Json:
         "paths": dict(paths),
         "components": {
             "schemas": models.schemas,
+            "parameters": {parameter.name: _parameter(parameter) for parameter in (*EVERY_REQUEST, TENANT)},
             "headers": dict(HEADERS),
             "examples": dict(sorted(examples.items())),
             "securitySchemes": _SCHEMES,
@@ -82,12 +84,19 @@ def _operation(operation: Operation, models: Models) -> Json:
         "description": operation.description,
         "security": [_security(operation)],
         "x-required-roles": roles,
-        "parameters": [_parameter(parameter) for parameter in taken(operation)],
+        "parameters": [
+            *map(_parameter, operation.parameters),
+            *(_refer(PARAMETER_REF + parameter.name) for parameter in taken(operation)),
+        ],
     }
     if operation.body is not None:
         shown["requestBody"] = {"required": True, "content": _contents((operation.body,), models, read=True)}
     answers = {str(answer.status): _answer(operation, answer, models) for answer in operation.answers}
     return shown | {"responses": dict(sorted({**answers, **refusals(operation)}.items()))}
+
+
+def _refer(target: str) -> Json:
+    return {"$ref": target}
 
 
 def _security(operation: Operation) -> Json:

@@ -76,13 +76,13 @@ HEADERS: Final[dict[str, Json]] = {
 }
 
 # A value that is not of the shape named is not an error: the header is as good as absent.
-_ANY: Final[Json] = {"type": "string", "format": "text", "maxLength": 8192}
-_EVERY_REQUEST: Final = (
+_ANY: Final[Json] = {"type": "string", "format": "text", "maxLength": 16_384}
+EVERY_REQUEST: Final = (
     Parameter("X-Request-Id", "header", "The request's id, 1 to 128 of `A-Za-z0-9._:-`.", _ANY, _REQUEST),
     Parameter("traceparent", "header", "W3C trace context; it travels on to the agent.", _ANY, _TRACE),
     Parameter("tracestate", "header", "W3C trace context; it travels with `traceparent`.", _ANY, "vendor=1"),
 )
-_TENANT: Final = Parameter(
+TENANT: Final = Parameter(
     "X-Tenant-Id",
     "header",
     "Never chooses a tenant: the token does. One that names another is refused with 403, and audited.",
@@ -92,8 +92,8 @@ _TENANT: Final = Parameter(
 
 
 def taken(operation: Operation) -> tuple[Parameter, ...]:
-    """Return every parameter of an operation: its own, then the headers that all like it take."""
-    return (*operation.parameters, *_EVERY_REQUEST, *(() if operation.guard == "public" else (_TENANT,)))
+    """Return the headers that an operation takes as all like it do."""
+    return EVERY_REQUEST if operation.guard == "public" else (*EVERY_REQUEST, TENANT)
 
 
 def carried(operation: Operation, status: int, own: Iterable[str]) -> Json:

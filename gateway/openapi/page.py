@@ -27,7 +27,7 @@ def page(document: Json) -> bytes:
         f"<h1>{text(info['title'])}</h1>"
         f'<p class="lead">{text(info["summary"])}</p><p>{prose(info["description"])}</p>'
         '<p>For programs: <a href="/v1/openapi.json">/v1/openapi.json</a>.</p>'
-        f"{_schemes(components)}{''.join(_group(tag, operations, components) for tag, operations in groups)}"
+        f"{_every_request(components)}{''.join(_group(tag, operations, components) for tag, operations in groups)}"
         f"{_models(components)}</main></div>"
     )
     return (
@@ -55,12 +55,16 @@ def _contents(groups: list[tuple[Json, list[tuple[str, str, Json]]]]) -> str:
     return shown + '<h2>More</h2><ul><li><a href="#models">Models</a></li></ul>'
 
 
-def _schemes(components: Json) -> str:
+def _every_request(components: Json) -> str:
     rows = [
         (f"<code>{text(name)}</code>", prose(members(scheme)["description"]))
         for name, scheme in members(components["securitySchemes"]).items()
     ]
-    return "<h2>Who is calling</h2>" + table(("scheme", "what it is"), rows)
+    every = [members(parameter) for parameter in members(components["parameters"]).values()]
+    return (
+        f"<h2>Every request</h2><h3>Who is calling</h3>{table(('scheme', 'what it is'), rows)}"
+        f"<h3>Headers</h3>{_parameters(every)}"
+    )
 
 
 def _group(tag: Json, operations: list[tuple[str, str, Json]], components: Json) -> str:
@@ -73,17 +77,21 @@ def _operation(method: str, path: str, operation: Json, components: Json) -> str
     if not needs:
         needs = ["no token" if operation["security"] == [{}] else "any token"]
     badges = "".join(f'<span class="role">{need}</span>' for need in needs)
-    parameters = [_parameter(members(parameter)) for parameter in elements(operation["parameters"])]
+    own = [members(parameter) for parameter in elements(operation["parameters"]) if "$ref" not in members(parameter)]
     body = members(members(operation.get("requestBody")).get("content"))
     answers = members(operation["responses"]).items()
     return (
         f'<article id="{text(operation["operationId"])}"><h3>{text(operation["summary"])}</h3>'
         f'<div class="way"><span class="verb {method}">{method.upper()}</span><span>{text(path)}</span>{badges}</div>'
         f"<p>{prose(operation['description'])}</p>"
-        f"<h4>Takes</h4>{table(('name', 'in', 'what'), parameters)}{_bodies(body, components)}"
+        f"{'<h4>Takes</h4>' if own or body else ''}{_parameters(own)}{_bodies(body, components)}"
         f"<h4>Answers</h4>{''.join(_answer(status, members(answer), components) for status, answer in answers)}"
         "</article>"
     )
+
+
+def _parameters(parameters: list[Json]) -> str:
+    return table(("name", "in", "what"), [_parameter(parameter) for parameter in parameters])
 
 
 def _parameter(parameter: Json) -> tuple[str, ...]:

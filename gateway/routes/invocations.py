@@ -44,7 +44,7 @@ PREFER: Final = Parameter(
     "Prefer",
     "header",
     "RFC 7240. `respond-async` makes it a job, whatever `Accept` says; a preference that is not known is passed over.",
-    {"type": "string", "format": "text", "maxLength": 8192},
+    {"type": "string", "format": "text", "maxLength": 16_384},
     "respond-async",
 )
 CREATE: Final = Operation(

@@ -15,7 +15,7 @@ _IF_NONE_MATCH: Final = Parameter(
     "If-None-Match",
     "header",
     "The `ETag` of the copy the caller has.",
-    {"type": "string", "format": "text", "maxLength": 8192},
+    {"type": "string", "format": "text", "maxLength": 16_384},
     '"9f86d081884c7d659a2feaa0c55ad015"',
 )
 DOCUMENT: Final = Operation(

@@ -54,14 +54,14 @@ def install(client: "DynamoDBClient | S3Client", *, table_prefix: str, bucket: s
     service = client.meta.service_model.service_name
     judge = _judges(table_prefix, bucket)[service]
 
-    def check(params: Mapping[str, object], model: Operation, context: Mapping[str, object], **_: object) -> None:
+    def check(params: Mapping[str, object], model: Operation, **_: object) -> None:
         with _refusing(model.name, on_violation) as scope:
             judge(_some(scope, service), model.name, params)
-            _check_signing(context, service, model.name, "GET")
 
     def check_signing(request: Request, operation_name: str, **_: object) -> None:
         with _refusing(operation_name, on_violation):
-            _check_signing(request.context, service, operation_name, request.method)
+            if request.context.get("is_presign_request") and (operation_name, request.method) != _SIGNED_APART:
+                raise CallRefusedError("a URL is signed for reading an object and nothing else", service)
 
     # Handlers of an operation run before those of all operations, and a last one after its peers: this is the last
     # word on what will be sent, whatever other handlers made of the call.
@@ -85,11 +85,6 @@ def _refusing(operation: str, on_violation: OnViolation) -> Iterator[Scope | Non
         )
         on_violation(violation)
         raise violation from refused
-
-
-def _check_signing(context: Mapping[str, object], service: str, operation: str, method: str) -> None:
-    if context.get("is_presign_request") and (operation, method) != _SIGNED_APART:
-        raise CallRefusedError("a URL is signed for reading an object and nothing else", service)
 
 
 def _judges(table_prefix: str, bucket: str) -> dict[str, Judge]:

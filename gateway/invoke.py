@@ -164,6 +164,9 @@ class RequestPath:
         agent = await self.catalog.get(name)
         mode = mode_of(request.headers.getall("Accept", ()), request.headers.getall("Prefer", ()), agent.modes)
         body = await read_invocation(request, agent.body_limit_bytes)
+        if body.request.webhook_id is not None:
+            # No endpoint can be registered yet: a job must not promise a delivery that never comes.
+            raise FieldsInvalidError([FieldFault("/webhookId", "names no webhook endpoint of this tenant")])
         if mode is Mode.ASYNC:
             return await self._submit(await self.admission.job(ctx, agent), body, origin)
         invocation_id = new_invocation_id(self.clock.now())

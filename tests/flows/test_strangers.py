@@ -125,3 +125,20 @@ async def test_every_refusal_is_a_problem(acme: Caller, method: str, path: str, 
         problem = await answer.json(content_type="application/problem+json")
     assert (answer.status, problem["code"], problem["status"]) == (status, code, status)
     assert problem["requestId"] == answer.headers["X-Request-Id"] == request_id
+
+
+@pytest.mark.parametrize(
+    ("fields", "headers", "pointer"),
+    [
+        ({"webhookId": "wh_nobody"}, {"Prefer": "respond-async"}, "/webhookId"),
+        ({"webhookId": "wh_nobody"}, {}, "/webhookId"),
+        ({"sessionId": "ses_" + "0" * 48}, {"Prefer": "respond-async"}, "/sessionId"),
+        ({"surprise": 1}, {}, ""),
+    ],
+)
+async def test_a_field_that_cannot_be_honoured_is_refused_by_name(
+    acme: Caller, fields: dict[str, object], headers: dict[str, str], pointer: str
+) -> None:
+    answer, problem = await acme.post(ECHO, acme.echo() | fields, headers)
+    assert (answer.status, problem["code"]) == (422, "fields_invalid")
+    assert [fault["pointer"] for fault in problem["errors"]] == [pointer]  # type: ignore[attr-defined]

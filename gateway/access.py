@@ -9,7 +9,7 @@ from typing import Final
 
 from aiohttp import web
 
-from gateway.errors import TenantMismatchError
+from gateway.errors import RoleMissingError, TenantMismatchError
 from gateway.identity import Authenticator, authorization_of, check_tenant_header, require_role
 from gateway.middleware import ACTING, ORIGIN, RATE
 from tenancy.admission import Admission
@@ -53,6 +53,18 @@ class Access:
             principal = await self._principal(request)
             require_role(principal, role)
             return await handler(request, await self.context(request, principal))
+
+        return guarded
+
+    def platform(self, role: Role, handler: PrincipalHandler) -> Handler:
+        """Guard a handler for operators with `role`; a tenant's principal never has one of the platform's roles."""
+
+        async def guarded(request: web.Request) -> web.StreamResponse:
+            principal = await self._principal(request)
+            require_role(principal, role)
+            if principal.tenant_id is not None:
+                raise RoleMissingError(role)
+            return await handler(request, principal)
 
         return guarded
 

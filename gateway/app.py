@@ -8,6 +8,8 @@ from aiohttp import web
 
 from agents.catalog import Catalog
 from gateway.access import Access, Handler, PrincipalHandler, TenantHandler
+from gateway.admin import bindings, tenants
+from gateway.admin.tenants import TenantAdmin
 from gateway.cancel import Cancellations
 from gateway.invoke import RequestPath
 from gateway.middleware import Edge
@@ -31,6 +33,7 @@ class Parts:
     cancellations: Cancellations
     catalog: Catalog
     jobs: JobStore
+    tenants: TenantAdmin
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +60,12 @@ def tenant(role: Role, operation: Operation, handler: Callable[[Parts], TenantHa
     return Route(guarded, lambda parts: parts.access.tenant(role, handler(parts)))
 
 
+def platform(role: Role, operation: Operation, handler: Callable[[Parts], PrincipalHandler]) -> Route:
+    """Return a route for the platform's own operators with `role`."""
+    guarded = replace(operation, guard="platform", role=role)
+    return Route(guarded, lambda parts: parts.access.platform(role, handler(parts)))
+
+
 ROUTES: Final[tuple[Route, ...]] = (
     public(health.GET, lambda _: health.get_health),
     principal(me.GET, lambda parts: MeRoutes(parts.access).get),
@@ -75,6 +84,15 @@ ROUTES: Final[tuple[Route, ...]] = (
     ),
     tenant(Role.AGENT_INVOKE, jobs.LIST, lambda parts: JobRoutes(parts.jobs).list),
     tenant(Role.AGENT_INVOKE, jobs.GET, lambda parts: JobRoutes(parts.jobs).get),
+    platform(Role.PLATFORM_OPERATOR, tenants.LIST, lambda parts: parts.tenants.list),
+    platform(Role.PLATFORM_ADMIN, tenants.CREATE, lambda parts: parts.tenants.create),
+    platform(Role.PLATFORM_OPERATOR, tenants.GET, lambda parts: parts.tenants.get),
+    platform(Role.PLATFORM_ADMIN, tenants.PATCH, lambda parts: parts.tenants.patch),
+    platform(Role.PLATFORM_OPERATOR, tenants.SUSPEND, lambda parts: parts.tenants.suspend),
+    platform(Role.PLATFORM_OPERATOR, tenants.REINSTATE, lambda parts: parts.tenants.reinstate),
+    platform(Role.PLATFORM_OPERATOR, bindings.LIST, lambda parts: parts.tenants.bindings.list),
+    platform(Role.PLATFORM_ADMIN, bindings.BIND, lambda parts: parts.tenants.bindings.post),
+    platform(Role.PLATFORM_ADMIN, bindings.UNBIND, lambda parts: parts.tenants.bindings.delete),
     public(openapi.DOCUMENT, lambda _: openapi.described(operations()).get),
     public(openapi.PAGE, lambda _: openapi.shown(operations()).get),
 )

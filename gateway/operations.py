@@ -15,8 +15,9 @@ from gateway.cursors import LIMIT_DEFAULT, LIMIT_MAX
 from tenancy.context import Role
 
 Method: TypeAlias = Literal["GET", "POST", "PUT", "PATCH", "DELETE"]
-# public: anybody · principal: whoever has a good token · tenant: who acts for an active tenant.
-Guard: TypeAlias = Literal["public", "principal", "tenant"]
+# public: anybody · principal: whoever has a good token · tenant: who acts for an active tenant ·
+# platform: the platform's own operators.
+Guard: TypeAlias = Literal["public", "principal", "tenant", "platform"]
 Schema: TypeAlias = Mapping[str, JsonValue]
 Place: TypeAlias = Literal["path", "query", "header"]
 
@@ -28,6 +29,7 @@ TAGS: Final[Mapping[str, str]] = {
     "Agents": "What can be invoked.",
     "Invocations": "Invoking an agent, looking at how it went, stopping it.",
     "Jobs": "Invocations that go on without a connection.",
+    "Tenants": "For operators: who is served, how much, and who speaks for whom.",
     "Description": "This description.",
 }
 

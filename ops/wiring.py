@@ -35,6 +35,9 @@ from agents.sessions import Sessions
 from agents.sigv4 import SigV4Signer
 from agents.turns import Turns
 from gateway.access import Access
+from gateway.admin.bindings import BindingAdmin
+from gateway.admin.tenants import TenantAdmin
+from gateway.admin.trail import AdminTrail
 from gateway.app import Parts
 from gateway.cancel import Cancellations
 from gateway.identity import Authenticator
@@ -234,11 +237,19 @@ async def gateway(settings: Settings) -> AsyncIterator[GatewayProcess]:
                 {"lockgate_identity_key_failures": ("Renewals of the authority's keys failed", lambda: keys.failures)},
             )
         )
-        parts = Parts(access, edge, path, cancellations, base.catalog, base.jobs)
+        parts = Parts(access, edge, path, cancellations, base.catalog, base.jobs, _admin(base, registry))
         private = base.private(lambda: live.draining)
         # Without any keys it can answer nobody; with keys it has read before, the authority may be away for a day.
         private = replace(private, required={**private.required, "identity": keys.ready})
         yield GatewayProcess(parts, live, private)
+
+
+def _admin(base: Floor, registry: TenantRegistry) -> TenantAdmin:
+    """Return what operators do to tenants."""
+    clock, settings, trail = base.clock, base.settings, AdminTrail(base.audit, base.clock)
+    rules = TokenRules(settings.authority, settings.audience)
+    bindings = BindingAdmin(registry, base.platform, base.changes, rules, trail, clock)
+    return TenantAdmin(registry, base.platform, bindings, trail, clock)
 
 
 @asynccontextmanager

@@ -34,11 +34,9 @@ _AUTHENTICATED: Final = (
     errors.TenantMismatchError(subject="", tenant_id=None, named=None),
     errors.IdentityUnavailableError(),
     tenancy.StoreUnavailableError(),
-    tenancy.TenantUnknownError(),
-    tenancy.TenantSuspendedError(),
-    tenancy.RateLimitedError(),
     tenancy.TenantAccessViolation(tenant_id=None, layer="door", operation="", resource="", reason=""),
 )
+_OF_TENANTS: Final = (tenancy.TenantUnknownError(), tenancy.TenantSuspendedError(), tenancy.RateLimitedError())
 _MEANINGS: Final = {
     400: "The request is not valid.",
     401: "The caller has not shown who it is.",
@@ -106,6 +104,8 @@ def _errors_of(operation: Operation) -> Iterator[Exception]:
     yield from _EVERYWHERE
     if operation.guard != "public":
         yield from _AUTHENTICATED
+    if operation.guard in {"principal", "tenant"}:
+        yield from _OF_TENANTS
     if operation.role is not None:
         yield errors.RoleMissingError(operation.role)
     if operation.body is not None:

@@ -171,14 +171,17 @@ async def test_what_redis_did_not_take_is_announced_once_it_is_back(redis: Redis
 async def test_only_what_is_heard_is_current(redis: Redis) -> None:
     feed = ChangeFeed(redis, clock=SystemClock(), pulse_s=0.02)
     heard = Heard(feed)
-    assert not feed.current
+
+    async def until(current: bool) -> None:  # noqa: FBT001 the state awaited
+        async with asyncio.timeout(WAIT_S):
+            while feed.current is not current:
+                await asyncio.sleep(0.02)
+
+    await until(False)
     async with running(feed):
         assert await heard.next() == "gap"
-        assert feed.current
+        await until(True)
         # Redis goes silent for longer than its silence is trusted, and not for so long that it is given up.
         await redis.client_pause(int(SIGHT_S * 2000), all=True)
-        async with asyncio.timeout(WAIT_S):
-            while feed.current:
-                await asyncio.sleep(0.02)
-            while not feed.current:
-                await asyncio.sleep(0.02)
+        await until(False)
+        await until(True)

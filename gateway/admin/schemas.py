@@ -1,0 +1,271 @@
+"""The wire models of the Admin API: what operators send, and what they are shown of a tenant.
+
+No model here has members named by its caller, so a fault names its field by the whole path.
+"""
+
+from typing import Annotated, Final, TypeVar
+
+import orjson
+from pydantic import AfterValidator, Field, StringConstraints, ValidationError, field_validator, model_validator
+
+from gateway.errors import BodyMalformedError, FieldFault, FieldsInvalidError
+from gateway.schemas import (
+    PAGE_MAX,
+    Count,
+    CursorText,
+    LimitsView,
+    TenantText,
+    Timestamp,
+    WireModel,
+    prose,
+    shaped,
+)
+from tenancy.data_models import IdentityBinding, Redaction, Tenant, TenantStatus
+from tenancy.ids import parse_tenant_id
+from tenancy.tiers import LimitOverrides, Tier, limits_of
+
+BODY_LIMIT_BYTES: Final = 65_536
+BINDINGS_AT_ONCE: Final = 20
+DIRECTORY_PATTERN: Final = "^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$"
+CLIENT_PATTERN: Final = "^[A-Za-z0-9._-]{1,64}$"
+# What people write, on one line: nothing in it can break a log or a terminal.
+_LINE: Final = r"^[^\x00-\x1f\x7f-\x9f\u2028\u2029]+$"
+_DIRECTORY: Final = "ac3e0000-0000-4000-8000-000000000001"
+
+# The wire's names of the limits, and the stored ones.
+_LIMITS: Final = {
+    "requests_per_second": "requests_per_s",
+    "burst_requests": "burst_requests",
+    "invocations_per_day": "invocations_per_day",
+    "concurrent_streams": "concurrent_streams",
+    "running_jobs": "running_jobs",
+    "replay_seconds": "replay_s",
+}
+
+M = TypeVar("M", bound=WireModel)
+
+
+def _checked_id(text: str) -> str:
+    return parse_tenant_id(text)
+
+
+def _whole(least: int, most: int) -> object:
+    return Field(strict=True, ge=least, le=most, json_schema_extra={"format": "int64"})
+
+
+Line = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, pattern=_LINE)]
+Reason = Annotated[Line, Field(max_length=500, description="Why, for the audit trail.")]
+NewTenantId = Annotated[
+    str, AfterValidator(_checked_id), Field(max_length=32, description="Never changes; some names are reserved.")
+]
+Version = Annotated[
+    int,
+    Field(strict=True, ge=0, json_schema_extra={"format": "int64"}),
+    Field(description="The version that was looked at: where the tenant has another by now, nothing is changed."),
+]
+Budget = Annotated[int, Field(strict=True, ge=0, le=10**15, json_schema_extra={"format": "int64"})]
+
+
+class LimitsRequest(WireModel):
+    """Ceilings that replace the tier's own; one that is null is the tier's again, one left out stays as it is."""
+
+    requests_per_second: Annotated[int, _whole(1, 100_000)] | None = None
+    burst_requests: Annotated[int, _whole(1, 1_000_000)] | None = None
+    invocations_per_day: Annotated[int, _whole(0, 10**9)] | None = None
+    concurrent_streams: Annotated[int, _whole(0, 100_000)] | None = None
+    running_jobs: Annotated[int, _whole(0, 100_000)] | None = None
+    replay_seconds: Annotated[int, _whole(0, 604_800)] | None = None
+
+    def over(self, overrides: LimitOverrides) -> LimitOverrides:
+        """Return a tenant's overrides with what was said here laid over them."""
+        said = {_LIMITS[name]: getattr(self, name) for name in self.model_fields_set}
+        return overrides.model_copy(update=said)
+
+
+class BindingRequest(WireModel):
+    """An application of a directory, as its access tokens name it: `iss`, `tid`, and `azp` or `appid`."""
+
+    issuer: Annotated[str, Field(max_length=256, pattern=r"^https?://[^\s#]+$")]
+    directory: Annotated[str, Field(max_length=36, pattern=DIRECTORY_PATTERN)]
+    client_id: Annotated[str, Field(max_length=64, pattern=CLIENT_PATTERN)]
+
+
+class UnbindingRequest(BindingRequest):
+    """A binding to be removed, and why."""
+
+    reason: Reason
+
+
+class NewBindingRequest(BindingRequest):
+    """A binding to be made, and why."""
+
+    reason: Reason = "bound"
+
+
+class NewTenantRequest(WireModel):
+    """A tenant to be created."""
+
+    id: NewTenantId
+    name: Annotated[Line, Field(max_length=100)]
+    tier: Tier
+    limits: LimitsRequest = LimitsRequest()
+    monthly_budget_microusd: Budget | None = None
+    redaction: Redaction = "off"
+    bindings: Annotated[tuple[BindingRequest, ...], Field(max_length=BINDINGS_AT_ONCE)] = ()
+    reason: Reason = "created"
+
+
+class TenantPatchRequest(WireModel):
+    """What of a tenant is to change; what is left out stays as it is."""
+
+    tier: Tier | None = None
+    limits: LimitsRequest | None = Field(default=None, description="Null takes every override away.")
+    monthly_budget_microusd: Budget | None = Field(default=None, description="Null takes the ceiling away.")
+    redaction: Redaction | None = None
+    version: Version | None = None
+    reason: Reason
+
+    @field_validator("tier", "redaction", mode="after")
+    @classmethod
+    def _said(cls, value: object) -> object:
+        if value is None:
+            raise ValueError("must not be null")
+        return value
+
+    @model_validator(mode="after")
+    def _changes_something(self) -> "TenantPatchRequest":
+        if not self.model_fields_set - {"version", "reason"}:
+            raise ValueError("must change at least one of tier, limits, monthlyBudgetMicrousd, redaction")
+        return self
+
+    def applied(self, tenant: Tenant) -> Tenant:
+        """Return the tenant as it is to become."""
+        said = self.model_fields_set
+        update: dict[str, object] = {
+            name: getattr(self, name) for name in ("tier", "monthly_budget_microusd", "redaction") if name in said
+        }
+        if "limits" in said:
+            update["limits"] = LimitOverrides() if self.limits is None else self.limits.over(tenant.limits)
+        return tenant.model_copy(update=update)
+
+
+class ReasonRequest(WireModel):
+    """Why something is done."""
+
+    reason: Reason
+
+
+class BindingView(WireModel):
+    """An application that speaks for the tenant."""
+
+    issuer: Annotated[str, Field(json_schema_extra={"format": "uri", "maxLength": 256})]
+    directory: Annotated[str, shaped(DIRECTORY_PATTERN, 36, _DIRECTORY)]
+    client_id: Annotated[str, shaped(CLIENT_PATTERN, 64, _DIRECTORY)]
+    created_at: Timestamp
+
+    @classmethod
+    def of(cls, binding: IdentityBinding) -> "BindingView":
+        """Show a stored binding."""
+        return cls(
+            issuer=binding.issuer,
+            directory=binding.directory,
+            client_id=binding.client_id,
+            created_at=binding.created_at,
+        )
+
+
+class BindingsView(WireModel):
+    """A tenant's bindings, all on one page."""
+
+    items: Annotated[tuple[BindingView, ...], Field(json_schema_extra={"maxItems": PAGE_MAX})]
+
+
+class AdminTenantView(WireModel):
+    """A tenant as operators see it; null means no reason, no override, or no ceiling."""
+
+    id: TenantText
+    name: Annotated[str, prose(200)]
+    tier: Tier
+    status: TenantStatus
+    status_reason: Annotated[str, prose(500)] | None
+    limits: LimitsView
+    overrides: "OverridesView"
+    monthly_budget_microusd: Count | None
+    redaction: Redaction
+    version: Count
+    created_at: Timestamp
+    updated_at: Timestamp
+
+    @classmethod
+    def of(cls, tenant: Tenant) -> "AdminTenantView":
+        """Show a stored tenant."""
+        limits = limits_of(tenant.tier, tenant.limits)
+        return cls(
+            id=tenant.tenant_id,
+            name=tenant.name,
+            tier=tenant.tier,
+            status=tenant.status,
+            status_reason=tenant.status_reason,
+            limits=LimitsView(**{wire: getattr(limits, stored) for wire, stored in _LIMITS.items()}),
+            overrides=OverridesView(**{wire: getattr(tenant.limits, stored) for wire, stored in _LIMITS.items()}),
+            monthly_budget_microusd=tenant.monthly_budget_microusd,
+            redaction=tenant.redaction,
+            version=tenant.version,
+            created_at=tenant.created_at,
+            updated_at=tenant.updated_at,
+        )
+
+    def to_json(self) -> bytes:
+        """Keep nulls: here they say something."""
+        return self.model_dump_json(by_alias=True).encode()
+
+
+class OverridesView(WireModel):
+    """Which of the limits are the tenant's own; null is the tier's."""
+
+    requests_per_second: Count | None
+    burst_requests: Count | None
+    invocations_per_day: Count | None
+    concurrent_streams: Count | None
+    running_jobs: Count | None
+    replay_seconds: Count | None
+
+
+class TenantsView(WireModel):
+    """One page of all tenants, by id; `nextCursor` is absent on the last."""
+
+    items: Annotated[tuple[AdminTenantView, ...], Field(json_schema_extra={"maxItems": PAGE_MAX})]
+    next_cursor: CursorText | None = None
+
+    def to_json(self) -> bytes:
+        """Keep the tenants' nulls."""
+        last = {"next_cursor"} if self.next_cursor is None else set[str]()
+        return self.model_dump_json(by_alias=True, exclude=last).encode()
+
+
+def parse(model: type[M], body: bytes) -> M:
+    """Read a JSON body; raises BodyMalformedError, FieldsInvalidError."""
+    try:
+        loaded = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        raise BodyMalformedError from None
+    return read(model, loaded)
+
+
+def read(model: type[M], loaded: object) -> M:
+    """Validate parsed values; raises FieldsInvalidError."""
+    if not isinstance(loaded, dict):
+        raise FieldsInvalidError([FieldFault("", "must be a JSON object")])
+    try:
+        return model.model_validate(loaded, by_alias=True, by_name=False)
+    except ValidationError as refused:
+        raise FieldsInvalidError(
+            _fault(error["type"], error["loc"], error["msg"]) for error in refused.errors()
+        ) from None
+
+
+def _fault(kind: str, path: tuple[int | str, ...], message: str) -> FieldFault:
+    if kind == "extra_forbidden":
+        # The name of an unknown member is the caller's own text: it stays out of the answer.
+        path, message = path[:-1], "has a member that is not known"
+    return FieldFault("".join(f"/{step}" for step in path), message.removeprefix("Value error, "))

@@ -1,0 +1,223 @@
+"""Tenants as operators create, look at and change them.
+
+What is answered is what the store holds, never a copy. Every change is in force on all processes within 2 s.
+"""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Final
+
+from aiohttp import web
+
+from gateway.admin.bindings import BindingAdmin
+from gateway.admin.paths import TENANT, TENANTS_CURSOR, cursor_after, known, tenant_before, tenant_of
+from gateway.admin.schemas import (
+    BODY_LIMIT_BYTES,
+    AdminTenantView,
+    BindingRequest,
+    LimitsRequest,
+    NewTenantRequest,
+    ReasonRequest,
+    TenantPatchRequest,
+    TenantsView,
+    parse,
+)
+from gateway.admin.trail import AdminTrail
+from gateway.bodies import read_json
+from gateway.cursors import limit_of
+from gateway.errors import FieldFault, FieldsInvalidError, NotFoundError
+from gateway.operations import LIMIT, Answer, Content, Operation, answer
+from gateway.routes.answers import json_answer
+from tenancy.clock import Clock
+from tenancy.context import Principal
+from tenancy.data_models import Tenant, TenantStatus
+from tenancy.errors import BindingTakenError, TenantChangedError, TenantExistsError
+from tenancy.ids import TenantId, parse_tenant_id
+from tenancy.platform_store import PlatformStore
+from tenancy.registry import Changed, TenantRegistry
+from tenancy.tiers import LimitOverrides, Tier
+
+_NOW: Final = datetime(2025, 6, 1, 12, tzinfo=UTC)
+_TENANT: Final = Tenant(
+    tenant_id=TenantId("globex"), name="Globex", tier=Tier.BASIC, version=0, created_at=_NOW, updated_at=_NOW
+)
+_ACTIVE: Final = AdminTenantView.of(_TENANT)
+_CHANGED: Final = AdminTenantView.of(
+    _TENANT.model_copy(update={"limits": LimitOverrides(requests_per_s=20, burst_requests=40), "version": 1})
+)
+_SUSPENDED: Final = AdminTenantView.of(
+    _TENANT.model_copy(update={"status": TenantStatus.SUSPENDED, "status_reason": "invoice overdue", "version": 2})
+)
+_REINSTATED: Final = AdminTenantView.of(_TENANT.model_copy(update={"status_reason": "invoice paid", "version": 3}))
+_TAG: Final = "Tenants"
+LIST: Final = Operation(
+    "GET",
+    "/v1/admin/tenants",
+    "listTenants",
+    _TAG,
+    "List all tenants",
+    "Every tenant by id, page by page. One just created may not be listed yet.",
+    (answer(200, "A page of tenants.", TenantsView(items=(_ACTIVE,), next_cursor=str(TENANTS_CURSOR.example))),),
+    parameters=(LIMIT, TENANTS_CURSOR),
+    problems=(FieldsInvalidError([FieldFault("cursor", "is not a cursor of this list")]),),
+)
+CREATE: Final = Operation(
+    "POST",
+    "/v1/admin/tenants",
+    "createTenant",
+    _TAG,
+    "Create a tenant",
+    "Creates a tenant and binds applications to it. Should a binding be taken by somebody else at that very moment, "
+    "the tenant exists without it.",
+    (answer(201, "The new tenant.", _ACTIVE, headers=("Location",)),),
+    body=Content(
+        {
+            "globex": NewTenantRequest(
+                id="globex",
+                name="Globex",
+                tier=Tier.BASIC,
+                bindings=(
+                    BindingRequest(
+                        issuer="https://login.microsoftonline.com/910be000-0000-4000-8000-000000000002/v2.0",
+                        directory="910be000-0000-4000-8000-000000000002",
+                        client_id="910be000-0000-4000-8000-0000000000c2",
+                    ),
+                ),
+                reason="contract signed",
+            )
+        }
+    ),
+    problems=(TenantExistsError(), BindingTakenError()),
+)
+GET: Final = Operation(
+    "GET",
+    "/v1/admin/tenants/{tenant}",
+    "getTenant",
+    _TAG,
+    "Look at a tenant",
+    "The tenant as it stands in the store.",
+    (Answer(200, "The tenant.", (Content({"active": _ACTIVE, "suspended": _SUSPENDED}),)),),
+    parameters=(TENANT,),
+    problems=(NotFoundError(),),
+)
+PATCH: Final = Operation(
+    "PATCH",
+    "/v1/admin/tenants/{tenant}",
+    "updateTenant",
+    _TAG,
+    "Change a tenant's tier, limits, budget or redaction",
+    "Changes what is named and leaves the rest. With `version`, only what was looked at is changed.",
+    (answer(200, "The tenant as it stands now.", _CHANGED),),
+    parameters=(TENANT,),
+    body=Content(
+        {
+            "limits": TenantPatchRequest(
+                limits=LimitsRequest(requests_per_second=20, burst_requests=40), version=0, reason="load test"
+            )
+        }
+    ),
+    problems=(NotFoundError(), TenantChangedError()),
+)
+SUSPEND: Final = Operation(
+    "POST",
+    "/v1/admin/tenants/{tenant}/suspend",
+    "suspendTenant",
+    _TAG,
+    "Suspend a tenant",
+    "From now on the tenant is refused with 403 `tenant_suspended`, and what runs for it over a connection is ended "
+    "with the same code, on every process. Suspending a suspended tenant changes nothing.",
+    (answer(200, "The tenant as it stands now.", _SUSPENDED),),
+    parameters=(TENANT,),
+    body=Content({"overdue": ReasonRequest(reason="invoice overdue")}),
+    problems=(NotFoundError(), TenantChangedError()),
+)
+REINSTATE: Final = Operation(
+    "POST",
+    "/v1/admin/tenants/{tenant}/reinstate",
+    "reinstateTenant",
+    _TAG,
+    "Reinstate a suspended tenant",
+    "The tenant is served again. Reinstating an active tenant changes nothing.",
+    (answer(200, "The tenant as it stands now.", _REINSTATED),),
+    parameters=(TENANT,),
+    body=Content({"paid": ReasonRequest(reason="invoice paid")}),
+    problems=(NotFoundError(), TenantChangedError()),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class TenantAdmin:
+    """`/v1/admin/tenants`."""
+
+    registry: TenantRegistry
+    platform: PlatformStore
+    bindings: BindingAdmin
+    trail: AdminTrail
+    clock: Clock
+
+    async def list(self, request: web.Request, _actor: Principal) -> web.StreamResponse:
+        """Answer with a page of tenants."""
+        page = await self.platform.tenants(limit=limit_of(request), after=tenant_before(request.query.get("cursor")))
+        views = tuple(AdminTenantView.of(tenant) for tenant in page.items)
+        return json_answer(TenantsView(items=views, next_cursor=cursor_after(page.after)).to_json())
+
+    async def create(self, request: web.Request, actor: Principal) -> web.StreamResponse:
+        """Create a tenant, then bind its applications."""
+        asked = parse(NewTenantRequest, await read_json(request, BODY_LIMIT_BYTES))
+        now = self.clock.now()
+        tenant = Tenant(
+            tenant_id=parse_tenant_id(asked.id),
+            name=asked.name,
+            tier=asked.tier,
+            limits=asked.limits.over(LimitOverrides()),
+            monthly_budget_microusd=asked.monthly_budget_microusd,
+            redaction=asked.redaction,
+            created_at=now,
+            updated_at=now,
+        )
+        await self.bindings.require_free(asked.bindings)
+        await self.registry.create(tenant)
+        self.trail.changed(request, actor, "tenant.create", asked.reason, before=None, after=tenant)
+        for binding in asked.bindings:
+            await self.bindings.bind(request, actor, tenant.tenant_id, binding, asked.reason)
+        headers = {"Location": f"/v1/admin/tenants/{tenant.tenant_id}"}
+        return json_answer(AdminTenantView.of(tenant).to_json(), status=201, headers=headers)
+
+    async def get(self, request: web.Request, _actor: Principal) -> web.StreamResponse:
+        """Answer with one tenant."""
+        with known():
+            return _shown(await self.registry.read(tenant_of(request)))
+
+    async def patch(self, request: web.Request, actor: Principal) -> web.StreamResponse:
+        """Change what is named of a tenant."""
+        tenant_id = tenant_of(request)
+        asked = parse(TenantPatchRequest, await read_json(request, BODY_LIMIT_BYTES))
+        with known():
+            changed = await self.registry.update(tenant_id, asked.applied, version=asked.version)
+        return self._told(request, actor, "tenant.update", asked.reason, changed)
+
+    async def suspend(self, request: web.Request, actor: Principal) -> web.StreamResponse:
+        """Refuse a tenant from now on."""
+        tenant_id = tenant_of(request)
+        asked = parse(ReasonRequest, await read_json(request, BODY_LIMIT_BYTES))
+        with known():
+            changed = await self.registry.suspend(tenant_id, asked.reason)
+        return self._told(request, actor, "tenant.suspend", asked.reason, changed)
+
+    async def reinstate(self, request: web.Request, actor: Principal) -> web.StreamResponse:
+        """Serve a tenant again."""
+        tenant_id = tenant_of(request)
+        asked = parse(ReasonRequest, await read_json(request, BODY_LIMIT_BYTES))
+        with known():
+            changed = await self.registry.reinstate(tenant_id, asked.reason)
+        return self._told(request, actor, "tenant.reinstate", asked.reason, changed)
+
+    def _told(
+        self, request: web.Request, actor: Principal, operation: str, reason: str, changed: Changed
+    ) -> web.StreamResponse:
+        self.trail.changed(request, actor, operation, reason, before=changed.before, after=changed.after)
+        return _shown(changed.after)
+
+
+def _shown(tenant: Tenant) -> web.Response:
+    return json_answer(AdminTenantView.of(tenant).to_json())

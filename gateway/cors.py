@@ -48,7 +48,7 @@ def preflight(request: web.Request, origins: frozenset[str]) -> web.Response | N
     )
 
 
-def allow(request: web.Request, response: web.StreamResponse, origins: frozenset[str]) -> None:
+def allow(request: web.BaseRequest, response: web.StreamResponse, origins: frozenset[str]) -> None:
     """Let the page of an allowed origin read this answer."""
     if not origins:
         return

@@ -8,12 +8,13 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from gateway import cors
+from gateway.errors import FieldFault, FieldsInvalidError, OverloadedError
 from gateway.invoke import Origin
-from gateway.problems import problem_of, respond
+from gateway.problems import CONTENT_TYPE, Problem, problem_of, render, respond
 from gateway.trace import continued
 from gateway.traffic import Traffic
 from tenancy.clock import Clock
-from tenancy.errors import InvalidIdError
+from tenancy.errors import InvalidIdError, LockgateError
 from tenancy.ids import RequestId, TenantId, new_request_id, parse_request_id
 from tenancy.rates import RateState
 
@@ -62,6 +63,7 @@ class Edge:
         if preflight is not None:
             return preflight
         try:
+            _check_query(request)
             return await handler(request)
         except ConnectionResetError:
             raise
@@ -71,6 +73,32 @@ class Edge:
                 _log.error("request failed", request=request[ORIGIN].request_id, exc_info=error)
             self._traffic.refused(problem.code)
             return respond(problem, request[ORIGIN].request_id)
+
+    def refuse(self, request: web.BaseRequest, error: BaseException) -> web.Response:
+        """Return the problem for a request that reached no route, dressed like any other answer."""
+        problem, request_id = problem_of(error), self._request_id(request)
+        self._note(problem, request_id, error)
+        response = respond(problem, request_id)
+        response.headers["X-Request-Id"] = request_id
+        self._finish(request, response)
+        return response
+
+    def last_word(self, error: LockgateError) -> bytes:
+        """Return the bytes of the whole answer to what did not become a request; its connection closes."""
+        problem, request_id = problem_of(error), new_request_id(self._clock.now())
+        self._note(problem, request_id, error)
+        body = render(problem, request_id)
+        headers = _OF_LAST_WORDS | problem.headers | {"X-Request-Id": request_id, "Content-Length": str(len(body))}
+        lines = [f"HTTP/1.1 {problem.status} {problem.title}", *(f"{name}: {value}" for name, value in headers.items())]
+        return "\r\n".join([*lines, "", ""]).encode() + body
+
+    def _note(self, problem: Problem, request_id: RequestId, error: BaseException) -> None:
+        self._traffic.refused(problem.code)
+        if problem.status == web.HTTPInternalServerError.status_code:
+            _log.error("request failed", request=request_id, exc_info=error)
+        elif not isinstance(error, OverloadedError):
+            # A line for each request that is shed would be work that cannot be done.
+            _log.info("refused", code=problem.code, status=problem.status, request=request_id)
 
     async def _dress(self, request: web.Request, response: web.StreamResponse) -> None:
         origin = request.get(ORIGIN)
@@ -82,6 +110,9 @@ class Edge:
         if rate is not None:
             response.headers["RateLimit-Policy"] = f'"default";q={rate.burst};w={rate.window_s}'
             response.headers["RateLimit"] = f'"default";r={rate.remaining};t={rate.reset_s}'
+        self._finish(request, response)
+
+    def _finish(self, request: web.BaseRequest, response: web.StreamResponse) -> None:
         if self._draining():
             # The header alone would leave the connection to the caller, and the other way round surprise it.
             response.force_close()
@@ -90,7 +121,7 @@ class Edge:
         response.headers["Server"] = "lockgate"
         cors.allow(request, response, self._cors_origins)
 
-    def _request_id(self, request: web.Request) -> RequestId:
+    def _request_id(self, request: web.BaseRequest) -> RequestId:
         try:
             return parse_request_id(request.headers.get("X-Request-Id", ""))
         except InvalidIdError:
@@ -117,4 +148,17 @@ class Edge:
         )
 
 
+def _check_query(request: web.Request) -> None:
+    """Raise FieldsInvalidError where a parameter is given twice: which one counts, each reader decides differently."""
+    if request.query_string and len(set(request.query)) < len(request.query):
+        raise FieldsInvalidError([FieldFault("", "a query parameter is given more than once")])
+
+
 _METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+_OF_LAST_WORDS: Final = {
+    "Content-Type": CONTENT_TYPE,
+    "Cache-Control": "no-store",
+    "Connection": "close",
+    "Server": "lockgate",
+    "X-Content-Type-Options": "nosniff",
+}

@@ -1,10 +1,13 @@
 """How much a tenant may invoke in a day (UTC): a count shared by all processes.
 
-The count lives in Redis. While Redis is away invocations are let through and counted when it is back: the rate still
-bounds them, and refusing every tenant's work over a counter would be the worse failure.
+The count lives in Redis. While Redis is away invocations are let through, and what was let through is told to Redis
+when it is back: the rate still bounds them, and refusing every tenant's work over a counter would be the worse
+failure. Only a process that ends meanwhile takes its untold invocations with it.
 """
 
+import asyncio
 import math
+from collections import Counter as Tally
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Final
 
@@ -30,20 +33,46 @@ return {units, math.max(0, cap - used - units)}
 """)
 
 
+class _Debts:
+    """Units handed out that Redis does not know of yet, by the count they belong to."""
+
+    def __init__(self, trips: RoundTrips) -> None:
+        self._trips = trips
+        self._owed: Tally[str] = Tally()
+
+    def owe(self, key: str, units: int) -> None:
+        self._owed[key] += units
+
+    def pay(self, key: str) -> None:
+        """Tell Redis with the next trip; what it does not hear stays owed."""
+        units = self._owed.pop(key, 0)
+        if units == 0:
+            return
+
+        def heard(answer: asyncio.Future[object]) -> None:
+            if answer.exception() is not None:
+                self.owe(key, units)
+
+        self._trips.run(_TAKE, (key,), 0, 0, units, _KEPT_S).add_done_callback(heard)
+
+    def pay_all(self) -> None:
+        for key in list(self._owed):
+            self.pay(key)
+
+
 class _Count:
     """One tenant's count on one day."""
 
-    def __init__(self, tenant_id: TenantId, day: date, cap: int, trips: RoundTrips, clock: Clock) -> None:
-        self._key = day_key(tenant_id, day)
+    def __init__(self, key: str, cap: int, trips: RoundTrips, debts: _Debts) -> None:
+        self._key = key
         self._cap = cap
         self._trips = trips
-        self._clock = clock
-        self._owed = 0
+        self._debts = debts
 
     async def ask(self, units: int) -> Grant:
-        owed = self._owed
-        answer = await self._trips.run(_TAKE, (self._key,), self._cap, units, owed, _KEPT_S)
-        self._owed -= owed
+        # On the same trip, so that what is owed counts before more is taken.
+        self._debts.pay(self._key)
+        answer = await self._trips.run(_TAKE, (self._key,), self._cap, units, 0, _KEPT_S)
         match answer:
             case [int(granted), int(left)]:
                 # A cap is raised, or the day ends: look again now and then.
@@ -55,7 +84,7 @@ class _Count:
         self._trips.run(_TAKE, (self._key,), self._cap, -units, 0, _KEPT_S)
 
     def without(self, units: int) -> Grant:
-        self._owed += units
+        self._debts.owe(self._key, units)
         return Grant(units, 0)
 
 
@@ -65,6 +94,7 @@ class Days:
     def __init__(self, trips: RoundTrips, *, clock: Clock) -> None:
         self._trips = trips
         self._clock = clock
+        self._debts = _Debts(trips)
         self._leases: dict[tuple[TenantId, date, int], Lease] = {}
 
     async def take(self, tenant_id: TenantId, cap: int | None) -> None:
@@ -82,15 +112,18 @@ class Days:
             self._lease(tenant_id, self._clock.now().date(), cap).put_back()
 
     def rest(self, *, now: bool = False) -> None:
-        """Give back what is idle, or everything `now`, and forget tenants that are."""
+        """Give back what is idle, or everything `now`, tell what is owed, and forget tenants that are idle."""
         for key, lease in list(self._leases.items()):
             if lease.rest(now=now):
                 del self._leases[key]
+        self._debts.pay_all()
 
     def _lease(self, tenant_id: TenantId, day: date, cap: int) -> Lease:
         key = (tenant_id, day, cap)
         lease = self._leases.get(key)
         if lease is None:
             batch = min(max(1, cap // _BATCHES_A_DAY), _LARGEST_BATCH)
-            lease = self._leases[key] = Lease(_Count(tenant_id, day, cap, self._trips, self._clock), batch, self._clock)
+            lease = self._leases[key] = Lease(
+                _Count(day_key(tenant_id, day), cap, self._trips, self._debts), batch, self._clock
+            )
         return lease

@@ -6,6 +6,7 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
+from urllib.parse import urlsplit
 
 import pytest
 from prometheus_client import CollectorRegistry
@@ -20,7 +21,7 @@ from tenancy.leases import IDLE_S
 from tenancy.rates import Rates
 from tenancy.slots import LEASE_S, RENEW_S, SPARE, Slots
 from tenancy.tiers import LIMITS, Limits, Tier
-from tenancy.trips import RoundTrips
+from tenancy.trips import REST_S, RoundTrips
 from tests.clock import FakeClock
 
 pytestmark = pytest.mark.stack
@@ -174,9 +175,40 @@ async def test_a_drain_gives_unused_units_of_the_day_back(redis_url: str, clock:
             assert int(await redis.get(day_key(ACME, clock.now().date())) or 0) == 2
 
 
-async def test_days_without_redis_are_counted_once_it_is_back(redis_url: str, nowhere: str, clock: FakeClock) -> None:
-    async with process(nowhere, clock) as away:
+@asynccontextmanager
+async def relayed(url: str, there: str) -> AsyncIterator[None]:
+    """Have the Redis at `url` answer at `there` as well, for the block."""
+
+    async def carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while data := await reader.read(65_536):
+            writer.write(data)
+        writer.close()
+
+    async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        upstream_reader, upstream_writer = await asyncio.open_connection("127.0.0.1", urlsplit(url).port)
+        await asyncio.gather(carry(reader, upstream_writer), carry(upstream_reader, writer))
+
+    async with await asyncio.start_server(accept, "127.0.0.1", urlsplit(there).port):
+        yield
+
+
+@pytest.mark.parametrize("idle", [False, True], ids=["busy", "idle meanwhile"])
+async def test_days_without_redis_are_counted_once_it_is_back(
+    redis_url: str, nowhere: str, clock: FakeClock, *, idle: bool
+) -> None:
+    async with process(nowhere, clock) as away, process(redis_url, clock, "two") as other:
         assert await invoked(away.days, 10, 12) == 12
+        if idle:
+            await clock.advance(IDLE_S)
+            away.days.rest()
+            await away.trips.aclose()
+        await clock.advance(REST_S)
+        async with relayed(redis_url, nowhere):
+            if idle:
+                away.days.rest()
+                await away.trips.aclose()
+            assert await invoked(away.days, 10, 1) == 0
+            assert await invoked(other.days, 15, 5) == 3
 
 
 class Running:

@@ -197,9 +197,7 @@ async def gateway(settings: Settings) -> AsyncIterator[GatewayProcess]:
         turns = Turns(base.trips, clock, base.metrics)
         await stack.enter_async_context(turns.renewing())
         admission = await stack.enter_async_context(_admission(base.trips, clock))
-        live = LiveInvocations()
-        suspensions = Suspensions(registry, live, changes, clock=clock)
-        await stack.enter_async_context(_running(suspensions.run()))
+        live = await stack.enter_async_context(_live(registry, changes, clock))
         cancellations = Cancellations(
             stores=stores,
             journal=journal,
@@ -242,6 +240,14 @@ async def gateway(settings: Settings) -> AsyncIterator[GatewayProcess]:
         # Without any keys it can answer nobody; with keys it has read before, the authority may be away for a day.
         private = replace(private, required={**private.required, "identity": keys.ready})
         yield GatewayProcess(parts, live, private)
+
+
+@asynccontextmanager
+async def _live(registry: TenantRegistry, changes: ChangeFeed, clock: Clock) -> AsyncIterator[LiveInvocations]:
+    """Hold what is being served, and end what is served for tenants that are suspended."""
+    live = LiveInvocations()
+    async with _running(Suspensions(registry, live, changes, clock=clock).run()):
+        yield live
 
 
 def _admin(base: Floor, registry: TenantRegistry) -> TenantAdmin:

@@ -30,6 +30,7 @@ DIRECTORY_PATTERN: Final = "^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$"
 CLIENT_PATTERN: Final = "^[A-Za-z0-9._-]{1,64}$"
 # What people write, on one line: nothing in it can break a log or a terminal.
 _LINE: Final = r"^[^\x00-\x1f\x7f-\x9f\u2028\u2029]+$"
+_ID: Final = "^[a-z](?:[a-z0-9-]{1,30}[a-z0-9])$"
 _DIRECTORY: Final = "ac3e0000-0000-4000-8000-000000000001"
 
 # The wire's names of the limits, and the stored ones.
@@ -56,7 +57,9 @@ def _whole(least: int, most: int) -> object:
 Line = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, pattern=_LINE)]
 Reason = Annotated[Line, Field(max_length=500, description="Why, for the audit trail.")]
 NewTenantId = Annotated[
-    str, AfterValidator(_checked_id), Field(max_length=32, description="Never changes; some names are reserved.")
+    str,
+    AfterValidator(_checked_id),
+    Field(max_length=32, description="Never changes; some names are reserved.", json_schema_extra={"pattern": _ID}),
 ]
 Version = Annotated[
     int,

@@ -6,10 +6,11 @@ open connections is answered and its connection closed. What still runs when the
 
 import asyncio
 import gc
+import resource
 import signal
 import socket
-from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, suppress
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -18,6 +19,7 @@ from aiohttp import web
 from prometheus_client import CollectorRegistry, generate_latest
 
 from gateway.app import build
+from gateway.server import Capacity, hosted
 from ops import telemetry
 from ops.lifeline import DRAINING, SERVING, Lifeline, Place
 from ops.listen import Door, bind
@@ -30,7 +32,8 @@ from tenancy.clock import SystemClock
 END_S: Final = 3.0
 # After the drain every stream has had its last word; this is for connections that do not read it.
 CLOSE_S: Final = 3.0
-HEADER_LIMIT_BYTES: Final = 16_384
+# For stores, logs and connections to them.
+SPARE_DESCRIPTORS: Final = 500
 
 _log = structlog.get_logger("ops.serve")
 
@@ -80,7 +83,7 @@ async def _serve(
     async with AsyncExitStack() as stack:
         process = await stack.enter_async_context(gateway(settings))
         told.measured(process.private.metrics)
-        door = await _listen(stack, process, public, private)
+        door = await _listen(stack, settings, process, public, private)
         # What exists now lives as long as the process: the collector need not look at it again.
         gc.freeze()
         orders.tell(SERVING)
@@ -92,33 +95,40 @@ async def _serve(
     return process.private.metrics
 
 
-async def _listen(stack: AsyncExitStack, process: GatewayProcess, public: socket.socket, private: MakeSite) -> Door:
+async def _listen(
+    stack: AsyncExitStack, settings: Settings, process: GatewayProcess, public: socket.socket, private: MakeSite
+) -> Door:
     inner = web.AppRunner(process.private.build(), access_log=None)
     await inner.setup()
     stack.push_async_callback(inner.cleanup)
     await private(inner).start()
-    door = Door(await stack.enter_async_context(_hosted(process)), public, SystemClock())
+    door = Door(await stack.enter_async_context(_hosted(process, settings)), public, SystemClock())
     await door.open()
     return door
 
 
-@asynccontextmanager
-async def _hosted(process: GatewayProcess) -> AsyncIterator[web.BaseRunner]:
-    runner = web.AppRunner(
+def _hosted(process: GatewayProcess, settings: Settings) -> AbstractAsyncContextManager[web.BaseRunner]:
+    return hosted(
         build(process.parts),
-        # Without it a caller that leaves while the agent is silent would never be noticed.
-        handler_cancellation=True,
-        access_log=None,
-        max_line_size=HEADER_LIMIT_BYTES,
-        max_field_size=HEADER_LIMIT_BYTES,
-        auto_decompress=False,
-        shutdown_timeout=CLOSE_S,
+        edge=process.parts.edge,
+        clock=SystemClock(),
+        metrics=process.private.metrics,
+        capacity=_capacity(settings),
+        close_s=CLOSE_S,
     )
-    await runner.setup()
-    try:
-        yield runner
-    finally:
-        await runner.cleanup()
+
+
+def _capacity(settings: Settings) -> Capacity:
+    """Return what the settings allow, within the descriptors the system grants: a stream takes two."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = 2 * settings.max_connections + SPARE_DESCRIPTORS
+    granted = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (granted, hard))
+    return Capacity(
+        connections=max(1, (granted - SPARE_DESCRIPTORS) // 2),
+        requests=settings.max_requests,
+        lag_s=settings.max_loop_lag_s,
+    )
 
 
 async def _drain(process: GatewayProcess, door: Door, grace_s: float) -> None:

@@ -34,6 +34,11 @@ class Settings(BaseSettings):
     drain_grace_s: float = Field(
         110.0, ge=0, le=110, description="seconds that open work gets once a gateway has to end; Fargate allows 120"
     )
+    max_connections: int = Field(
+        10_000, ge=1, description="open connections of a gateway process, if the system grants two descriptors for each"
+    )
+    max_requests: int = Field(10_000, ge=1, description="requests served at once by a gateway process, streams counted")
+    max_loop_lag_s: float = Field(1.0, gt=0, description="how late a process may be before it sheds new requests")
     heartbeat_s: float = Field(15.0, gt=0, le=15, description="longest silence on an event stream")
     agentcore_endpoint: str | None = Field(
         None,

@@ -6,7 +6,7 @@ from collections import Counter
 
 from gateway.errors import TokenRefusedError
 from gateway.problems import _HTTP, _TABLE
-from tenancy.errors import LockgateError
+from tenancy.errors import LimitError, LockgateError
 from tests.architecture.tree import modules
 from tests.docs.papers import Page, pages
 
@@ -60,6 +60,15 @@ def test_the_status_on_the_page_is_the_one_answered() -> None:
         kind.code: "401" for kind in error_classes() if issubclass(kind, TokenRefusedError) and "code" in vars(kind)
     }
     assert {code: shown.get(code) for code in answered} == answered
+
+
+def test_where_waiting_is_told_the_page_says_to_wait() -> None:
+    waits = {
+        kind.code
+        for kind, row in _TABLE.items()
+        if issubclass(kind, LimitError) or (issubclass(kind, LockgateError) and "Retry-After" in row.headers)
+    }
+    assert {row[0].strip("`") for row in pages()[PAGE].rows() if "`Retry-After`" in row[3]} == waits
 
 
 def test_errors_that_share_a_code_are_answered_alike() -> None:

@@ -20,6 +20,8 @@ from tenancy.trips import RedisAwayError, RoundTrips, Script
 
 LEASE_S: Final = 30
 RENEW_S: Final = 10.0
+# A turn's caller may have its answer, and go on at another process, a moment before Redis hears that the turn is over.
+AGAIN_S: Final = (0.02, 0.08, 0.2)
 
 # Renews (ARGV[2] ms) or releases (0) a lease only for the turn that holds it.
 _OWNED: Final = Script("""
@@ -53,8 +55,8 @@ class Turns:
             raise SessionBusyError
         self._held[key] = invocation_id
         try:
-            claimed = self._trips.send("SET", key, invocation_id, "NX", "PX", LEASE_S * 1000)
-            if not fresh and not await self._won(claimed):
+            claimed = self._claim(key, invocation_id)
+            if not fresh and not await self._won(claimed) and not await self._won_later(key, invocation_id):
                 raise SessionBusyError
             yield
         finally:
@@ -70,6 +72,16 @@ class Turns:
         finally:
             renewer.cancel()
             await asyncio.gather(renewer, return_exceptions=True)
+
+    def _claim(self, key: str, invocation_id: InvocationId) -> asyncio.Future[object]:
+        return self._trips.send("SET", key, invocation_id, "NX", "PX", LEASE_S * 1000)
+
+    async def _won_later(self, key: str, invocation_id: InvocationId) -> bool:
+        for pause_s in AGAIN_S:
+            await self._clock.sleep(pause_s)
+            if await self._won(self._claim(key, invocation_id)):
+                return True
+        return False
 
     async def _won(self, claimed: asyncio.Future[object]) -> bool:
         try:

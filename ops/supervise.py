@@ -31,7 +31,7 @@ from tenancy.clock import Clock, SystemClock
 # How long a new worker may take until it is ready; one that is not is no successor.
 READY_S: Final = 60.0
 LOOK_S: Final = 0.1
-# Beyond the grace: a worker that hangs is killed.
+# Beyond its grace a worker that has not ended hangs.
 KILL_S: Final = 30.0
 
 Bind = Callable[[], socket.socket]
@@ -141,8 +141,11 @@ class Supervisor:
         self.slots = [Slot(number, bind, self._start, clock) for number in range(1, workers + 1)]
         self.speaker = Speaker(self.slots, metrics)
 
-    async def run(self, stopping: asyncio.Event, renewing: asyncio.Event, grace_s: float) -> None:
-        """Keep all places until `stopping`, then drain; replace every worker on `renewing`. Raises CrashLoopError."""
+    async def run(self, stopping: asyncio.Event, renewing: asyncio.Event, kill_s: float) -> None:
+        """Keep all places until `stopping`, then drain; replace every worker on `renewing`. Raises CrashLoopError.
+
+        A worker that takes longer than `kill_s` to drain hangs, and is killed.
+        """
         stop = asyncio.create_task(stopping.wait())
         works = [self._renew(renewing), *(slot.keep() for slot in self.slots)]
         tasks: set[asyncio.Task[object]] = {stop, *map(asyncio.create_task, works)}
@@ -152,7 +155,7 @@ class Supervisor:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-            await self._end(grace_s)
+            await self._end(kill_s)
         for task in done:
             task.result()
 
@@ -181,13 +184,13 @@ class Supervisor:
         self.speaker.ended(worker)
         _log.info("worker ended", worker=worker.slot, pid=worker.process.pid, code=worker.exit_code)
 
-    async def _end(self, grace_s: float) -> None:
+    async def _end(self, kill_s: float) -> None:
         self.speaker.draining = True
         _log.info("draining")
         for slot in self.slots:
             slot.close()
         try:
-            async with asyncio.timeout(grace_s + KILL_S):
+            async with asyncio.timeout(kill_s):
                 await self._all_ended()
         except TimeoutError:
             for worker in [worker for slot in self.slots for worker in slot.workers]:
@@ -222,5 +225,5 @@ async def supervise(settings: Settings, *, workers: int, host: str, port: int, p
         stack.push_async_callback(runner.cleanup)
         await web.SockSite(runner, private).start()
         _log.info("supervising", workers=workers, host=host, port=port, private_port=private_port)
-        await supervisor.run(stopping, renewing, settings.drain_grace_s)
+        await supervisor.run(stopping, renewing, settings.drain_grace_s + KILL_S)
     _log.info("ended")

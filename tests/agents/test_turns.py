@@ -33,6 +33,16 @@ async def process(url: str, clock: FakeClock) -> AsyncIterator[Turns]:
         await trips.aclose()
 
 
+@asynccontextmanager
+async def passing(clock: FakeClock) -> AsyncIterator[None]:
+    """Let time pass during the block."""
+    running = asyncio.create_task(clock.run())
+    try:
+        yield
+    finally:
+        running.cancel()
+
+
 async def test_one_turn_of_a_session_at_a_time_on_one_process(redis_url: str, clock: FakeClock) -> None:
     async with process(redis_url, clock) as turns, turns.turn(ACME, SESSION, ONE, fresh=True):
         with pytest.raises(SessionBusyError):
@@ -42,12 +52,29 @@ async def test_one_turn_of_a_session_at_a_time_on_one_process(redis_url: str, cl
 
 async def test_one_turn_of_a_session_at_a_time_across_processes(redis_url: str, clock: FakeClock) -> None:
     async with process(redis_url, clock) as here, process(redis_url, clock) as there:
-        async with here.turn(ACME, SESSION, ONE, fresh=False):
+        async with here.turn(ACME, SESSION, ONE, fresh=False), passing(clock):
             with pytest.raises(SessionBusyError):
                 async with there.turn(ACME, SESSION, TWO, fresh=False):
                     pass
         async with process(redis_url, clock) as third, third.turn(ACME, SESSION, TWO, fresh=False):
             pass
+
+
+async def test_a_turn_whose_end_is_not_known_everywhere_yet_does_not_refuse_the_next_one(
+    redis_url: str, clock: FakeClock
+) -> None:
+    async with process(redis_url, clock) as there, Redis.from_url(redis_url) as redis:
+        await redis.set(turn_key(ACME, SESSION), ONE)
+
+        async def go_on() -> None:
+            async with there.turn(ACME, SESSION, TWO, fresh=False):
+                pass
+
+        going_on = asyncio.create_task(go_on())
+        await clock.until_sleeping(2)
+        await redis.delete(turn_key(ACME, SESSION))
+        async with passing(clock):
+            await going_on
 
 
 async def test_the_same_id_of_another_tenant_is_another_session(redis_url: str, clock: FakeClock) -> None:
@@ -110,7 +137,8 @@ async def test_of_many_simultaneous_turns_exactly_one_wins(redis_url: str, clock
             return True
 
         tries = [asyncio.create_task(attempt(turns, number)) for number, turns in enumerate(processes)]
-        while sum(task.done() for task in tries) < len(tries) - 1:
-            await asyncio.sleep(0)
+        async with passing(clock):
+            while sum(task.done() for task in tries) < len(tries) - 1:
+                await asyncio.sleep(0)
         over.set()
         assert sorted(await asyncio.gather(*tries)) == [False] * 7 + [True]

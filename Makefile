@@ -92,6 +92,22 @@ docs: .venv/.installed ## write the papers' generated parts again
 bench: install ## measure what Lockgate costs, beside proxies that do nothing (ROUNDS=5 SECONDS=1.5)
 	@$(BIN)/python -m tests.bench --rounds $(ROUNDS) --seconds $(SECONDS)
 
+.PHONY: ops-list-tenants
+ops-list-tenants: .venv/.installed ## every tenant (ENV=local is the running dev stack)
+	@$(BIN)/lockgate tenant list
+
+.PHONY: ops-show-tenant
+ops-show-tenant: .venv/.installed ## one tenant: TENANT=globex
+	@$(BIN)/lockgate tenant show "$${TENANT:?say TENANT=…}"
+
+.PHONY: ops-suspend-tenant
+ops-suspend-tenant: .venv/.installed ## refuse a tenant and end what runs for it: TENANT=globex REASON=…
+	@$(BIN)/lockgate tenant suspend "$${TENANT:?say TENANT=…}" --reason "$${REASON:?say REASON=…}"
+
+.PHONY: ops-reinstate-tenant
+ops-reinstate-tenant: .venv/.installed ## serve a tenant again: TENANT=globex REASON=…
+	@$(BIN)/lockgate tenant reinstate "$${TENANT:?say TENANT=…}" --reason "$${REASON:?say REASON=…}"
+
 .PHONY: format
 format: .venv/.installed ## format the code
 	@$(BIN)/ruff check --fix-only --quiet .

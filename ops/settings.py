@@ -52,6 +52,21 @@ class Settings(BaseSettings):
         return (self.agentcore_endpoint or f"https://bedrock-agentcore.{self.runtime_region}.amazonaws.com").rstrip("/")
 
 
+class OperatorSettings(BaseSettings):
+    """Where and as whom an operator's command acts; on the dev stack both are known."""
+
+    model_config = SettingsConfigDict(frozen=True, extra="ignore", env_ignore_empty=True)
+
+    environment: str = Field("local", validation_alias="ENV", description="local is the running dev stack")
+    gateway: str | None = Field(None, validation_alias="LOCKGATE_GATEWAY", description="the public API's base URL")
+    token: SecretStr | None = Field(
+        None, validation_alias="LOCKGATE_TOKEN", description="an access token with the platform's roles"
+    )
+    state: Path | None = Field(
+        None, validation_alias="LOCKGATE_DEV_STATE", description="the stack's state; .lockgate in the checkout if unset"
+    )
+
+
 class DevSettings(BaseSettings):
     """What `lockgate dev` takes from the environment; its children get what it passes on and nothing else."""
 

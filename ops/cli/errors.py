@@ -16,6 +16,9 @@ class ExitCode(IntEnum):
     OK = 0
     FAILED = 1
     USAGE = 2
+    AUTH = 4
+    NOT_FOUND = 5
+    CONFLICT = 6
     INTERRUPTED = 130
 
 

@@ -1,0 +1,272 @@
+"""`lockgate tenant`: who is served, how much, and who speaks for whom, over the Admin API."""
+
+from enum import StrEnum
+from typing import Annotated, Final
+from urllib.parse import quote
+
+import orjson
+import typer
+from pydantic import BaseModel, ConfigDict, JsonValue
+from pydantic.alias_generators import to_camel
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from ops.cli.admin_api import connected
+from ops.cli.errors import ExitCode, complain
+from tenancy.errors import InvalidIdError
+from tenancy.ids import parse_tenant_id
+from tenancy.tiers import Tier
+
+app = typer.Typer(
+    name="tenant",
+    help="Tenants: list, show, create, update, suspend, reinstate, bind, unbind.",
+    epilog="ENV=local, the default, acts on the running dev stack as its operator. Elsewhere LOCKGATE_GATEWAY and "
+    "LOCKGATE_TOKEN say where and as whom.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+class Format(StrEnum):
+    """How to print."""
+
+    TABLE = "table"
+    JSON = "json"
+
+
+class Redaction(StrEnum):
+    """What happens to personal data in answers."""
+
+    OFF = "off"
+    REDACT = "redact"
+    BLOCK = "block"
+
+
+class _Shown(BaseModel):
+    """What the table shows of a tenant; the rest of the answer is for `-o json`."""
+
+    model_config = ConfigDict(alias_generator=to_camel)
+
+    id: str
+    name: str
+    tier: str
+    status: str
+    status_reason: str | None
+    limits: dict[str, int | None]
+    monthly_budget_microusd: int | None
+    redaction: str
+    version: int
+    updated_at: str
+
+
+def _id(text: str) -> str:
+    try:
+        return parse_tenant_id(text)
+    except InvalidIdError as error:
+        raise typer.BadParameter(
+            f"{error}: 3 to 32 of a-z, 0-9 and -, a letter first, no -- and no reserved name"
+        ) from None
+
+
+def _number_or_none(text: str) -> int | None:
+    if text == "none":
+        return None
+    try:
+        return int(text)
+    except ValueError:
+        raise typer.BadParameter(f"{text!r} is neither a whole number nor `none`") from None
+
+
+Id = Annotated[str, typer.Argument(parser=_id, metavar="TENANT", help="The tenant's id.")]
+Output = Annotated[Format, typer.Option("--output", "-o", help="How to print.")]
+Reason = Annotated[str, typer.Option(help="Why, for the audit trail.")]
+Limits = Annotated[
+    list[str] | None,
+    typer.Option("--limit", metavar="NAME=NUMBER", help="Such as concurrentStreams=10; =none is the tier's own again."),
+]
+Budget = Annotated[
+    str | None, typer.Option("--budget-microusd", metavar="NUMBER", help="A month's ceiling; none takes it away.")
+]
+Issuer = Annotated[str, typer.Option(help="The tokens' `iss`.")]
+Directory = Annotated[str, typer.Option(help="The tokens' `tid`.")]
+Client = Annotated[str, typer.Option("--client-id", help="The tokens' `azp` or `appid`.")]
+
+
+@app.command("list")
+def list_(output: Output = Format.TABLE) -> None:
+    """Show every tenant, by id."""
+    api, found = connected(), list[JsonValue]()
+    query = {"limit": "100"}
+    while True:
+        match api.call("GET", "/tenants", query=query):
+            case {"items": [*items], **rest}:
+                found += items
+                cursor = rest.get("nextCursor")
+            case _:
+                return
+        if not isinstance(cursor, str):
+            break
+        query["cursor"] = cursor
+    if output is Format.JSON:
+        _print_json(found)
+        return
+    table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0))
+    for heading in ("tenant", "tier", "status", "req/s", "streams", "name"):
+        table.add_column(heading, header_style="dim", no_wrap=True)
+    for tenant in map(_Shown.model_validate, found):
+        limits = tenant.limits
+        figures = (str(limits.get("requestsPerSecond")), str(limits.get("concurrentStreams")))
+        table.add_row(tenant.id, tenant.tier, _status(tenant.status), *figures, escape(tenant.name))
+    Console().print(table)
+
+
+@app.command()
+def show(tenant: Id, output: Output = Format.TABLE) -> None:
+    """Show one tenant with its limits and bindings."""
+    api = connected()
+    found = api.call("GET", f"/tenants/{quote(tenant)}")
+    bound = api.call("GET", f"/tenants/{quote(tenant)}/bindings")
+    if output is Format.JSON and isinstance(found, dict) and isinstance(bound, dict):
+        _print_json(found | {"bindings": bound["items"]})
+        return
+    _print(found, Format.TABLE)
+    match bound:
+        case {"items": [*items]}:
+            for one in items:
+                Console().print(f"bound to  {escape(orjson.dumps(one).decode())}", soft_wrap=True)
+
+
+@app.command()
+def create(
+    tenant: Id,
+    *,
+    name: Annotated[str, typer.Option(help="What people call it.")],
+    tier: Annotated[Tier, typer.Option(help="What it may use.")],
+    limit: Limits = None,
+    budget: Budget = None,
+    redaction: Annotated[Redaction, typer.Option(help="Personal data in answers.")] = Redaction.OFF,
+    issuer: Annotated[str | None, typer.Option(help="The tokens' `iss` of an application to bind.")] = None,
+    directory: Annotated[str | None, typer.Option(help="Its `tid`.")] = None,
+    client_id: Annotated[str | None, typer.Option(help="Its `azp` or `appid`.")] = None,
+    reason: Reason = "created",
+    output: Output = Format.TABLE,
+) -> None:
+    """Create a tenant and, where all three of its parts are given, bind an application to it."""
+    parts = (issuer, directory, client_id)
+    if any(parts) and not all(parts):
+        complain("--issuer, --directory and --client-id go together")
+        raise typer.Exit(ExitCode.USAGE)
+    body: dict[str, JsonValue] = {
+        "id": tenant,
+        "name": name,
+        "tier": tier.value,
+        "limits": _limits(limit),
+        "redaction": redaction.value,
+        "bindings": [{"issuer": issuer, "directory": directory, "clientId": client_id}] if all(parts) else [],
+        "reason": reason,
+    }
+    if budget is not None:
+        body["monthlyBudgetMicrousd"] = _number_or_none(budget)
+    _print(connected().call("POST", "/tenants", body=body), output)
+
+
+@app.command()
+def update(
+    tenant: Id,
+    *,
+    reason: Reason,
+    tier: Annotated[Tier | None, typer.Option(help="What it may use.")] = None,
+    limit: Limits = None,
+    budget: Budget = None,
+    redaction: Annotated[Redaction | None, typer.Option(help="Personal data in answers.")] = None,
+    version: Annotated[
+        int | None, typer.Option("--if-version", help="Change it only if it still has this version.")
+    ] = None,
+    output: Output = Format.TABLE,
+) -> None:
+    """Change a tenant's tier, limits, budget or redaction; what is not named stays as it is."""
+    body: dict[str, JsonValue] = {"reason": reason}
+    if tier is not None:
+        body["tier"] = tier.value
+    if limit:
+        body["limits"] = _limits(limit)
+    if budget is not None:
+        body["monthlyBudgetMicrousd"] = _number_or_none(budget)
+    if redaction is not None:
+        body["redaction"] = redaction.value
+    if version is not None:
+        body["version"] = version
+    _print(connected().call("PATCH", f"/tenants/{quote(tenant)}", body=body), output)
+
+
+@app.command()
+def suspend(tenant: Id, *, reason: Reason, output: Output = Format.TABLE) -> None:
+    """Refuse a tenant from now on, and end what runs for it."""
+    _print(connected().call("POST", f"/tenants/{quote(tenant)}/suspend", body={"reason": reason}), output)
+
+
+@app.command()
+def reinstate(tenant: Id, *, reason: Reason, output: Output = Format.TABLE) -> None:
+    """Serve a suspended tenant again."""
+    _print(connected().call("POST", f"/tenants/{quote(tenant)}/reinstate", body={"reason": reason}), output)
+
+
+@app.command()
+def bind(tenant: Id, *, issuer: Issuer, directory: Directory, client_id: Client, reason: Reason) -> None:
+    """Let an application's tokens speak for a tenant."""
+    body: JsonValue = {"issuer": issuer, "directory": directory, "clientId": client_id, "reason": reason}
+    connected().call("POST", f"/tenants/{quote(tenant)}/bindings", body=body)
+    typer.echo(f"{client_id} speaks for {tenant}")
+
+
+@app.command()
+def unbind(tenant: Id, *, issuer: Issuer, directory: Directory, client_id: Client, reason: Reason) -> None:
+    """Refuse an application's tokens from now on."""
+    query = {"issuer": issuer, "directory": directory, "clientId": client_id, "reason": reason}
+    connected().call("DELETE", f"/tenants/{quote(tenant)}/bindings", query=query)
+    typer.echo(f"{client_id} speaks for {tenant} no more")
+
+
+def _limits(said: list[str] | None) -> dict[str, JsonValue]:
+    limits: dict[str, JsonValue] = {}
+    for one in said or ():
+        name, equals, number = one.partition("=")
+        if not equals:
+            raise typer.BadParameter(f"{one!r} is not NAME=NUMBER", param_hint="--limit")
+        limits[name] = _number_or_none(number)
+    return limits
+
+
+def _print(answer: JsonValue, output: Format) -> None:
+    if output is Format.JSON:
+        _print_json(answer)
+        return
+    tenant = _Shown.model_validate(answer)
+    reason = "" if tenant.status_reason is None else f"  ({escape(tenant.status_reason)})"
+    budget = "none" if tenant.monthly_budget_microusd is None else f"{tenant.monthly_budget_microusd} microusd a month"
+    limits = "  ".join(f"{name} {_UNLIMITED if value is None else value}" for name, value in tenant.limits.items())
+    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 3, 0, 0))
+    for label, text in (
+        ("tenant", f"{tenant.id}  {escape(tenant.name)}"),
+        ("status", _status(tenant.status) + reason),
+        ("tier", tenant.tier),
+        ("limits", limits),
+        ("budget", budget),
+        ("redaction", tenant.redaction),
+        ("version", f"{tenant.version}, of {tenant.updated_at}"),
+    ):
+        table.add_row(f"[dim]{label}[/]", text)
+    Console().print(table)
+
+
+_UNLIMITED: Final = "unlimited"
+
+
+def _status(status: str) -> str:
+    return f"[{'green' if status == 'active' else 'red'}]{status}[/]"
+
+
+def _print_json(answer: JsonValue) -> None:
+    typer.echo(orjson.dumps(answer, option=orjson.OPT_INDENT_2).decode())

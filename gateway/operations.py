@@ -36,13 +36,14 @@ TAGS: Final[Mapping[str, str]] = {
 
 @dataclass(frozen=True, slots=True)
 class Parameter:
-    """One parameter of a request."""
+    """One parameter of a request; what stands in the path is always required."""
 
     name: str
     place: Place
     description: str
     schema: Schema
     example: JsonValue
+    required: bool = False
 
 
 @dataclass(frozen=True, slots=True)

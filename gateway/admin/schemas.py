@@ -6,7 +6,18 @@ No model here has members named by its caller, so a fault names its field by the
 from typing import Annotated, Final, TypeVar
 
 import orjson
-from pydantic import AfterValidator, Field, StringConstraints, ValidationError, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+from pydantic.alias_generators import to_camel
+from pydantic.json_schema import SkipJsonSchema
 
 from gateway.errors import BodyMalformedError, FieldFault, FieldsInvalidError
 from gateway.schemas import (
@@ -29,7 +40,8 @@ BINDINGS_AT_ONCE: Final = 20
 DIRECTORY_PATTERN: Final = "^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$"
 CLIENT_PATTERN: Final = "^[A-Za-z0-9._-]{1,64}$"
 # What people write, on one line: nothing in it can break a log or a terminal.
-_LINE: Final = r"^[^\x00-\x1f\x7f-\x9f\u2028\u2029]+$"
+_LINE: Final = r"[^\x00-\x1f\x7f-\x9f\u2028\u2029]*"
+LINE_PATTERN: Final = rf"^{_LINE}[^\s\x00-\x1f\x7f-\x9f\u2028\u2029]{_LINE}$"
 _ID: Final = "^[a-z](?:[a-z0-9-]{1,30}[a-z0-9])$"
 _DIRECTORY: Final = "ac3e0000-0000-4000-8000-000000000001"
 
@@ -43,6 +55,8 @@ _LIMITS: Final = {
     "replay_seconds": "replay_s",
 }
 
+_CHANGEABLE: Final = ("tier", "limits", "monthly_budget_microusd", "redaction")
+
 M = TypeVar("M", bound=WireModel)
 
 
@@ -50,34 +64,43 @@ def _checked_id(text: str) -> str:
     return parse_tenant_id(text)
 
 
+def _integral(value: object) -> object:
+    """Take 20.0 for 20, as JSON does."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
 def _whole(least: int, most: int) -> object:
     return Field(strict=True, ge=least, le=most, json_schema_extra={"format": "int64"})
 
 
-Line = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, pattern=_LINE)]
+_INTEGRAL: Final = BeforeValidator(_integral)
+
+
+Line = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, pattern=LINE_PATTERN)]
 Reason = Annotated[Line, Field(max_length=500, description="Why, for the audit trail.")]
 NewTenantId = Annotated[
     str,
     AfterValidator(_checked_id),
-    Field(max_length=32, description="Never changes; some names are reserved.", json_schema_extra={"pattern": _ID}),
+    shaped(_ID, 32, "globex", "Never changes; some names are reserved."),
 ]
 Version = Annotated[
     int,
     Field(strict=True, ge=0, json_schema_extra={"format": "int64"}),
+    _INTEGRAL,
     Field(description="The version that was looked at: where the tenant has another by now, nothing is changed."),
 ]
-Budget = Annotated[int, Field(strict=True, ge=0, le=10**15, json_schema_extra={"format": "int64"})]
+Budget = Annotated[int, Field(strict=True, ge=0, le=10**15, json_schema_extra={"format": "int64"}), _INTEGRAL]
 
 
 class LimitsRequest(WireModel):
     """Ceilings that replace the tier's own; one that is null is the tier's again, one left out stays as it is."""
 
-    requests_per_second: Annotated[int, _whole(1, 100_000)] | None = None
-    burst_requests: Annotated[int, _whole(1, 1_000_000)] | None = None
-    invocations_per_day: Annotated[int, _whole(0, 10**9)] | None = None
-    concurrent_streams: Annotated[int, _whole(0, 100_000)] | None = None
-    running_jobs: Annotated[int, _whole(0, 100_000)] | None = None
-    replay_seconds: Annotated[int, _whole(0, 604_800)] | None = None
+    requests_per_second: Annotated[int, _whole(1, 100_000), _INTEGRAL] | None = None
+    burst_requests: Annotated[int, _whole(1, 1_000_000), _INTEGRAL] | None = None
+    invocations_per_day: Annotated[int, _whole(0, 10**9), _INTEGRAL] | None = None
+    concurrent_streams: Annotated[int, _whole(0, 100_000), _INTEGRAL] | None = None
+    running_jobs: Annotated[int, _whole(0, 100_000), _INTEGRAL] | None = None
+    replay_seconds: Annotated[int, _whole(0, 604_800), _INTEGRAL] | None = None
 
     def over(self, overrides: LimitOverrides) -> LimitOverrides:
         """Return a tenant's overrides with what was said here laid over them."""
@@ -121,10 +144,14 @@ class NewTenantRequest(WireModel):
 class TenantPatchRequest(WireModel):
     """What of a tenant is to change; what is left out stays as it is."""
 
-    tier: Tier | None = None
+    model_config = ConfigDict(
+        json_schema_extra={"anyOf": [{"required": [to_camel(name)]} for name in _CHANGEABLE]},
+    )
+
+    tier: Tier | SkipJsonSchema[None] = None
     limits: LimitsRequest | None = Field(default=None, description="Null takes every override away.")
     monthly_budget_microusd: Budget | None = Field(default=None, description="Null takes the ceiling away.")
-    redaction: Redaction | None = None
+    redaction: Redaction | SkipJsonSchema[None] = None
     version: Version | None = None
     reason: Reason
 
@@ -137,8 +164,8 @@ class TenantPatchRequest(WireModel):
 
     @model_validator(mode="after")
     def _changes_something(self) -> "TenantPatchRequest":
-        if not self.model_fields_set - {"version", "reason"}:
-            raise ValueError("must change at least one of tier, limits, monthlyBudgetMicrousd, redaction")
+        if self.model_fields_set.isdisjoint(_CHANGEABLE):
+            raise ValueError("must change at least one of " + ", ".join(map(to_camel, _CHANGEABLE)))
         return self
 
     def applied(self, tenant: Tenant) -> Tenant:

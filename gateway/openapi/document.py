@@ -8,7 +8,7 @@ from pydantic import BaseModel, JsonValue
 
 from gateway.openapi.headers import EVERY_REQUEST, HEADERS, TENANT, carried, taken
 from gateway.openapi.models import Json, Models, json_of
-from gateway.openapi.refusals import refusals, shared_examples
+from gateway.openapi.refusals import Refusals
 from gateway.operations import TAGS, Answer, Content, Operation, Parameter
 from gateway.schemas import ProblemView
 from tenancy.context import Role
@@ -47,11 +47,10 @@ _SCHEMES: Final[Json] = {
 
 def document(operations: Iterable[Operation]) -> Json:
     """Describe the operations."""
-    models, paths, examples = Models(), dict[str, Json](), Json()
+    models, refusals, paths = Models(), Refusals(), dict[str, Json]()
     models.refer(ProblemView, "serialization")
     for operation in operations:
-        paths.setdefault(operation.path, {})[operation.method.lower()] = _operation(operation, models)
-        examples |= shared_examples(operation)
+        paths.setdefault(operation.path, {})[operation.method.lower()] = _operation(operation, models, refusals)
     used = {tag for path in paths.values() for shown in path.values() for tag in _tags(shown)}
     return {
         "openapi": "3.1.0",
@@ -64,7 +63,7 @@ def document(operations: Iterable[Operation]) -> Json:
             "schemas": models.schemas,
             "parameters": {parameter.name: _parameter(parameter) for parameter in (*EVERY_REQUEST, TENANT)},
             "headers": dict(HEADERS),
-            "examples": dict(sorted(examples.items())),
+            "examples": refusals.examples,
             "securitySchemes": _SCHEMES,
         },
     }
@@ -75,7 +74,7 @@ def written(described: Json) -> bytes:
     return orjson.dumps(described, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
 
 
-def _operation(operation: Operation, models: Models) -> Json:
+def _operation(operation: Operation, models: Models, refusals: Refusals) -> Json:
     roles: list[JsonValue] = [] if operation.role is None else [operation.role.value]
     shown: Json = {
         "operationId": operation.id,
@@ -92,7 +91,7 @@ def _operation(operation: Operation, models: Models) -> Json:
     if operation.body is not None:
         shown["requestBody"] = {"required": True, "content": _contents((operation.body,), models, read=True)}
     answers = {str(answer.status): _answer(operation, answer, models) for answer in operation.answers}
-    return shown | {"responses": dict(sorted({**answers, **refusals(operation)}.items()))}
+    return shown | {"responses": dict(sorted({**answers, **refusals.of(operation)}.items()))}
 
 
 def _refer(target: str) -> Json:
@@ -109,7 +108,7 @@ def _parameter(parameter: Parameter) -> Json:
     return {
         "name": parameter.name,
         "in": parameter.place,
-        "required": parameter.place == "path",
+        "required": parameter.required or parameter.place == "path",
         "description": parameter.description,
         "schema": dict(parameter.schema),
         "example": parameter.example,

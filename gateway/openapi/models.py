@@ -108,7 +108,11 @@ class _Tidy:
         tidied: Json = {key: self._keyword(key, value) for key, value in schema.items()}
         if tidied.get("type") == "integer":
             tidied = _EXACT | tidied
-        return _never_null(tidied) if self.leaves_out_null else tidied
+        if "default" in tidied and tidied["default"] is None:
+            # "Left out" is not "null", whatever stands for it in Python.
+            del tidied["default"]
+            tidied = _never_null(tidied) if self.leaves_out_null else tidied
+        return tidied
 
     def _keyword(self, key: str, value: JsonValue) -> JsonValue:
         match key, value:
@@ -130,9 +134,7 @@ def _merged(schema: JsonValue, refined: Json) -> JsonValue:
 
 def _never_null(schema: Json) -> Json:
     """Return the schema of a field that is left out where it is None."""
-    if "default" not in schema or schema["default"] is not None:
-        return schema
-    kept: Json = {key: value for key, value in schema.items() if key not in {"default", "anyOf"}}
+    kept: Json = {key: value for key, value in schema.items() if key != "anyOf"}
     match schema.get("anyOf"):
         case [dict(only), {"type": "null"}]:
             return kept | only

@@ -4,10 +4,10 @@ An operation names what is its own; what all behind a guard, or all with a body,
 """
 
 from collections.abc import Iterator
+from itertools import chain, count
 from typing import Final
 
 import orjson
-from aiohttp import web
 
 from gateway import errors
 from gateway.openapi.headers import carried
@@ -20,12 +20,24 @@ from tenancy.ids import RequestId
 EXAMPLE_REF: Final = "#/components/examples/"
 _REQUEST: Final = RequestId("req_01jd3k5m7p9q1r3s5t7v9w1x3y")
 
-_EVERYWHERE: Final = (web.HTTPBadRequest(), RuntimeError())
+_EVERYWHERE: Final = (
+    errors.RequestMalformedError(),
+    errors.RequestTimeoutError(),
+    errors.BodyLengthAbsurdError(),
+    errors.TargetTooLongError(),
+    errors.ExpectationFailedError(),
+    errors.HeadersTooLargeError(),
+    errors.OverloadedError(),
+    # Any fault that nobody foresaw.
+    RuntimeError(),
+)
 _WITH_A_BODY: Final = (
     errors.BodyMalformedError(),
     errors.BodyTimeoutError(),
+    errors.LengthRequiredError(),
     errors.BodyTooLargeError(1_048_576),
     errors.MediaTypeUnsupportedError(),
+    errors.ContentEncodingError(),
     errors.FieldsInvalidError([errors.FieldFault("/input", "Field required")]),
 )
 _AUTHENTICATED: Final = (
@@ -60,44 +72,46 @@ _MEANINGS: Final = {
 }
 
 
-def problems_of(operation: Operation) -> tuple[Problem, ...]:
-    """Return every problem the operation can answer with, one of each status and code."""
-    found = {(problem.status, problem.code): problem for problem in map(problem_of, _errors_of(operation))}
-    return tuple(found[key] for key in sorted(found))
+class Refusals:
+    """Describes what operations refuse; a problem that reads the same wherever it occurs is an example only once."""
 
+    def __init__(self) -> None:
+        self._examples: Json = {}
 
-def refusals(operation: Operation) -> Json:
-    """Return the responses that refuse, by status."""
-    problems = problems_of(operation)
-    return {str(status): _refusal(operation, status, problems) for status in dict.fromkeys(p.status for p in problems)}
+    @property
+    def examples(self) -> Json:
+        """Every shared example so far, by name."""
+        return dict(sorted(self._examples.items()))
 
+    def of(self, operation: Operation) -> Json:
+        """Return the responses that refuse, by status."""
+        by_status: dict[int, dict[str, Problem]] = {}
+        for problem in map(problem_of, _errors_of(operation)):
+            by_status.setdefault(problem.status, {})[problem.code + problem.detail] = problem
+        return {
+            str(status): self._refusal(operation, status, list(alike.values())) for status, alike in by_status.items()
+        }
 
-def shared_examples(operation: Operation) -> Json:
-    """Return, by code, the operation's problems that read the same wherever they occur."""
-    return {problem.code: _document(problem) for problem in problems_of(operation) if not problem.members}
+    def _refusal(self, operation: Operation, status: int, alike: list[Problem]) -> Json:
+        own = dict.fromkeys(name for problem in alike for name in problem.headers)
+        return {
+            "description": _MEANINGS[status],
+            "headers": carried(operation, status, own),
+            "content": {
+                CONTENT_TYPE: {
+                    "schema": {"$ref": "#/components/schemas/Problem"},
+                    "examples": dict(map(self._example, sorted(alike, key=lambda problem: problem.code))),
+                }
+            },
+        }
 
-
-def _example(problem: Problem) -> Json:
-    return _document(problem) if problem.members else {"$ref": EXAMPLE_REF + problem.code}
-
-
-def _document(problem: Problem) -> Json:
-    return {"summary": problem.title, "value": orjson.loads(render(problem, _REQUEST))}
-
-
-def _refusal(operation: Operation, status: int, problems: tuple[Problem, ...]) -> Json:
-    alike = [problem for problem in problems if problem.status == status]
-    own = dict.fromkeys(name for problem in alike for name in problem.headers)
-    return {
-        "description": _MEANINGS[status],
-        "headers": carried(operation, status, own),
-        "content": {
-            CONTENT_TYPE: {
-                "schema": {"$ref": "#/components/schemas/Problem"},
-                "examples": {problem.code: _example(problem) for problem in alike},
-            }
-        },
-    }
+    def _example(self, problem: Problem) -> tuple[str, Json]:
+        shown: Json = {"summary": problem.title, "value": orjson.loads(render(problem, _REQUEST))}
+        if problem.members:
+            return problem.code, shown
+        names = chain([problem.code], (f"{problem.code}_{number}" for number in count(2)))
+        name = next(name for name in names if self._examples.setdefault(name, shown) == shown)
+        return name, {"$ref": EXAMPLE_REF + name}
 
 
 def _errors_of(operation: Operation) -> Iterator[Exception]:

@@ -44,6 +44,8 @@ from tenancy.ids import AgentName, InvocationId, RequestId, SessionId, new_invoc
 from tenancy.registry import TenantRegistry
 from tenancy.store import TenantStores
 
+# The ids of the invocation a request has become, as its answer's headers carry them.
+IDS = web.RequestKey("ids", dict[str, str])
 # A terminal event is worth this long to a reader that has stopped reading.
 LAST_WORD_S = 5.0
 
@@ -185,20 +187,22 @@ class RequestPath:
             )
             record = begun(invocation, body, origin.request_id, self.clock.now())
             admitted = Admitted(permit, invocation, record, session.fresh)
+            # On whatever answer follows, a problem too: its record can be looked up.
+            request[IDS] = admitted.headers
             deliver = self._stream if mode is Mode.STREAM else self._answer
             return await deliver(request, admitted)
 
     async def _answer(self, request: web.Request, admitted: Admitted) -> web.StreamResponse:
         async with self._opened(admitted, self.durations.sync_s) as run:
             body = await run.read()
-        response = web.Response(body=body, content_type="application/json", headers=admitted.headers)
+        response = web.Response(body=body, content_type="application/json")
         # Written here, so that the slot is held until a slow reader has the last byte.
         await response.prepare(request)
         await response.write_eof()
         return response
 
     async def _stream(self, request: web.Request, admitted: Admitted) -> web.StreamResponse:
-        response = web.StreamResponse(headers=HEADERS | admitted.headers)
+        response = web.StreamResponse(headers=HEADERS)
         events = EventStream(response, self.clock)
         verdict = judge(None)
         try:

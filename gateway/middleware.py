@@ -9,7 +9,7 @@ from aiohttp.typedefs import Handler
 
 from gateway import cors
 from gateway.errors import FieldFault, FieldsInvalidError, OverloadedError
-from gateway.invoke import Origin
+from gateway.invoke import IDS, Origin
 from gateway.problems import CONTENT_TYPE, Problem, problem_of, render, respond
 from gateway.trace import continued
 from gateway.traffic import Traffic
@@ -106,6 +106,7 @@ class Edge:
             response.headers["X-Request-Id"] = origin.request_id
             if origin.trace.traceparent is not None:
                 response.headers["traceparent"] = origin.trace.traceparent
+        response.headers.update(request.get(IDS, {}))
         rate = request.get(RATE)
         if rate is not None:
             response.headers["RateLimit-Policy"] = f'"default";q={rate.burst};w={rate.window_s}'

@@ -78,6 +78,7 @@ async def test_trouble_before_the_first_byte_is_a_problem(whole: Wholes, trouble
         [record] = await gateway.records()
         assert record.error is not None
         assert (record.status, record.error.code) == (Status.FAILED, code)
+        assert answer.headers["X-Invocation-Id"] == record.invocation_id
 
 
 async def test_a_runtime_nobody_listens_at_is_a_problem(

@@ -56,7 +56,7 @@ from jobs.store import JobStore
 from ops.private import Check, PrivatePort
 from ops.readings import Readings
 from ops.settings import Settings
-from tenancy import client_guard
+from tenancy import client_guard, straight
 from tenancy.admission import Admission
 from tenancy.audit import AuditTrail
 from tenancy.changes import ChangeFeed
@@ -130,6 +130,7 @@ async def floor(settings: Settings) -> AsyncIterator[Floor]:
             session.client("dynamodb", region_name=settings.home_region, config=_AWS)
         )
         s3 = await stack.enter_async_context(session.client("s3", region_name=settings.home_region, config=_AWS))
+        straight.install(dynamodb)
         audit = AuditTrail(clock=clock, metrics=metrics)
         for client in (dynamodb, s3):
             client_guard.install(

@@ -8,12 +8,13 @@ as JSON text, never unpacked: what an agent answered is what a tenant reads.
 from abc import ABC, abstractmethod
 from datetime import datetime
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated, ClassVar, Final, Literal, NamedTuple, Self, TypeAlias
+from functools import cache
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, NamedTuple, Self, TypeAlias
 
-from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from tenancy import tables
+from tenancy.attributes import decode, encode
 from tenancy.ids import AgentName, InvocationId, JobId, SessionId, TenantId
 from tenancy.tables import Table
 from tenancy.tiers import LimitOverrides, Tier
@@ -22,9 +23,6 @@ if TYPE_CHECKING:
     from types_aiobotocore_dynamodb.type_defs import AttributeValueTypeDef
 
 Item: TypeAlias = "dict[str, AttributeValueTypeDef]"
-
-_SERIALIZE: Final = TypeSerializer().serialize
-_DESERIALIZE: Final = TypeDeserializer().deserialize
 
 Microusd = Annotated[int, Field(ge=0)]
 Redaction: TypeAlias = Literal["off", "redact", "block"]
@@ -59,18 +57,21 @@ class StoredItem(BaseModel, ABC):
 
     def to_item(self) -> Item:
         """Return the whole item as DynamoDB attribute values; None is stored only where it must be said."""
-        said = {name: None for name, field in type(self).model_fields.items() if field.is_required()}
-        stated = said | self.model_dump(mode="json", exclude_none=True)
-        fields = {name: _SERIALIZE(value) for name, value in stated.items()}
-        indexed = {name: _SERIALIZE(value) for name, value in self.index_keys().items()}
+        stated = self._said() | self.model_dump(mode="json", exclude_none=True)
+        fields = {name: encode(value) for name, value in stated.items()}
+        indexed = {name: encode(value) for name, value in self.index_keys().items()}
         return fields | indexed | self.key().to_item()
 
     @classmethod
     def from_item(cls, item: Item) -> Self:
         """Read a stored item; key and index attributes are derived, so they are dropped."""
-        return cls.model_validate(
-            {name: _DESERIALIZE(value) for name, value in item.items() if name in cls.model_fields}
-        )
+        return cls.model_validate({name: decode(value) for name, value in item.items() if name in cls.model_fields})
+
+    @classmethod
+    @cache
+    def _said(cls) -> dict[str, None]:
+        """Return the fields without a default: what has to be given has to be said."""
+        return {name: None for name, field in cls.model_fields.items() if field.is_required()}
 
 
 class TenantItem(StoredItem):

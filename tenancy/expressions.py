@@ -5,18 +5,16 @@ client accepts this form and no other, so that it can tell which attribute gets 
 """
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Final, Literal, TypedDict
+from typing import TYPE_CHECKING, Literal, TypedDict
 
 from boto3.dynamodb.conditions import Attr, ConditionBase, ConditionExpressionBuilder
-from boto3.dynamodb.types import TypeSerializer
 
 from tenancy import tables
+from tenancy.attributes import encode
 from tenancy.steps import Changes
 
 if TYPE_CHECKING:
     from types_aiobotocore_dynamodb.type_defs import AttributeValueTypeDef
-
-_SERIALIZE: Final = TypeSerializer().serialize
 
 
 class Clauses(TypedDict, total=False):
@@ -42,7 +40,7 @@ def conditioned(condition: ConditionBase | None) -> Clauses:
         built = ConditionExpressionBuilder().build_expression(condition)
         clauses["ConditionExpression"] = built.condition_expression
         clauses["ExpressionAttributeNames"] = dict(built.attribute_name_placeholders)
-        values = {name: _SERIALIZE(value) for name, value in built.attribute_value_placeholders.items()}
+        values = {name: encode(value) for name, value in built.attribute_value_placeholders.items()}
         if values:
             clauses["ExpressionAttributeValues"] = values
     return clauses
@@ -60,7 +58,7 @@ def changing(changes: Changes, add: Mapping[str, int] | None, condition: Conditi
         if value is None:
             parts["REMOVE"].append(name)
             continue
-        values[placeholder] = _SERIALIZE(value)
+        values[placeholder] = encode(value)
         if number < len(changes):
             parts["SET"].append(f"{name} = {placeholder}")
         else:

@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Final, Never, TypeAlias
 
-from tenancy.reach import CallRefusedError, Reach, TenantReach
+from tenancy.reach import CallRefusedError, Reach, TenantReach, telling
 from tenancy.tables import PARTITION_KEY, SORT_KEY, TABLES, Index, Table
 
 Params: TypeAlias = Mapping[str, object]
@@ -92,8 +92,10 @@ class ItemGuard:
         _hold_key(reach, {name: attributes.get(name) for name in (PARTITION_KEY, SORT_KEY)}, table.name)
         if isinstance(reach, TenantReach) and "tenant_id" not in attributes:
             _refuse("the item does not say whose it is", table.name)
+        tells = telling(table)
         for name, value in attributes.items():
-            _carry(reach, table, name, value)
+            if _text(name) in tells:
+                _carry(reach, table, name, value)
 
     def _update(self, reach: Reach, params: Params) -> None:
         self._keyed(reach, params)
@@ -159,13 +161,13 @@ def _hold_key(reach: Reach, key: object, resource: str) -> None:
         _refuse("the key is not the scope's", resource)
 
 
-def _carry(reach: Reach, table: Table, attribute: object, value: object) -> None:
+def _carry(reach: Reach, table: Table, attribute: str, value: object) -> None:
     match value:
         case {"S": str(text)} if type(text) is str:
             carried: str | None = text
         case _:
             carried = None
-    if isinstance(reach, TenantReach) and not reach.may_carry(table, _text(attribute), carried):
+    if isinstance(reach, TenantReach) and not reach.may_carry(table, attribute, carried):
         _refuse("the item would stand in another tenant's name", table.name)
 
 

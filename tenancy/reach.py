@@ -6,6 +6,7 @@ of VERBS says: one operation, one table, one kind of key. The doors do not use t
 
 import re
 from dataclasses import dataclass
+from functools import cache
 from typing import Final, Protocol
 
 from tenancy import tables
@@ -90,6 +91,12 @@ class TenantReach:
         if index == DIRECTORY_INDEX:
             return partition == tables.DIRECTORY
         return self.holds_index_key(index, partition)
+
+
+@cache
+def telling(table: Table) -> frozenset[str]:
+    """Return the attributes that say whose an item is; a tenant may carry any value in any other."""
+    return frozenset({"tenant_id"}.union(*((index.partition_key, index.sort_key) for index in table.indexes)))
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,8 +3,8 @@
 import pytest
 
 from tenancy.ids import TenantId
-from tenancy.reach import TenantReach
-from tenancy.tables import DIRECTORY_INDEX, SWEEP_INDEX, Index, Table
+from tenancy.reach import TenantReach, telling
+from tenancy.tables import DIRECTORY_INDEX, SWEEP_INDEX, TENANT_TABLES, Index, Table
 
 BY_AGENT = Index("by_agent", "agent_pk", "agent_sk")
 TABLE = Table("indexed", "tenant", (BY_AGENT, SWEEP_INDEX, DIRECTORY_INDEX))
@@ -57,3 +57,13 @@ def test_a_tenant_reads_only_its_own_partitions_of_an_index(index: Index, partit
 )
 def test_an_item_stands_only_in_its_own_tenants_name(attribute: str, value: str | None, *, carried: bool) -> None:
     assert REACH.may_carry(TABLE, attribute, value) is carried
+
+
+@pytest.mark.parametrize("table", TENANT_TABLES, ids=lambda table: table.name)
+def test_what_does_not_tell_whose_an_item_is_may_hold_anything(table: Table) -> None:
+    keys = {key for index in table.indexes for key in (index.partition_key, index.sort_key)}
+    assert telling(table) == keys | {"tenant_id"}
+    for attribute in ("pk", "status", "agent_pk", "sweep_pk", "directory_sk", "tenant_ids"):
+        if attribute not in telling(table):
+            assert REACH.may_carry(table, attribute, "TENANT#a11")
+            assert REACH.may_carry(table, attribute, None)

@@ -136,7 +136,7 @@ class GatewayServer(web.Server):
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
         fault = request.get(_FAULT)
-        if fault is None and self._overload.over and request.path not in EXEMPT:
+        if fault is None and self._overload.over() and request.path not in EXEMPT:
             fault = OverloadedError()
         if fault is not None:
             return self.answer(request, fault)

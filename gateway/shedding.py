@@ -25,13 +25,15 @@ class Overload:
         self._open = 0
         self._last_s = 0.0
         self._lag_s = 0.0
+        Gauge("lockgate_requests_in_flight", "Requests being answered", registry=metrics).set_function(
+            lambda: self._open
+        )
         Gauge("lockgate_loop_lag_seconds", "How late the event loop is", registry=metrics).set_function(
             lambda: self._lag_s
         )
 
-    @property
     def over(self) -> bool:
-        """Whether one more request is one too many."""
+        """Tell whether one more request is one too many."""
         return self._open >= self._requests or self._lag_s > self._limit_s
 
     def begun(self) -> None:

@@ -1,8 +1,14 @@
-"""Logs: one JSON object a line on stdout, and nothing in it that was said by a tenant or an agent."""
+"""Logs: one JSON object a line on stdout, and nothing in it that was said by a tenant or an agent.
+
+Lines are made of words of our own. What an exception or a library says is not: secrets are taken out of it, and no
+character of it can end a line or turn a terminal around.
+"""
 
 import atexit
 import logging
+import re
 import sys
+from typing import Final
 
 import orjson
 import structlog
@@ -11,6 +17,13 @@ from prometheus_client import CollectorRegistry
 from ops.logs import LineWriter
 from ops.readings import Readings
 from ops.settings import Settings
+
+# Bearer tokens, JWTs, API keys, webhook secrets.
+_SECRET: Final = re.compile(r"(?i:bearer)\s+[^\s\"']+|eyJ[\w-]{8,}(?:\.[\w-]*)*|(?:lg_live_|whsec_)[\w+/=-]+")
+# What JSON lets through: other line ends, C1 controls, and what reverses the direction of text.
+_UNSEEN: Final = {
+    code: f"\\u{code:04x}" for code in (*range(0x80, 0xA0), *range(0x2028, 0x202F), *range(0x2066, 0x206A))
+}
 
 
 class Telemetry:
@@ -21,8 +34,9 @@ class Telemetry:
 
     def measured(self, metrics: CollectorRegistry) -> None:
         """Count lines that nobody took among the process's metrics."""
-        dropped = ("Log lines that nobody took in time", lambda: self._writer.dropped)
-        metrics.register(Readings({}, {"lockgate_log_lines_dropped": dropped}))
+        Readings(metrics).total(
+            "lockgate_log_lines_dropped", "Log lines that nobody took in time", lambda: self._writer.dropped
+        )
 
     def msg(self, line: bytes) -> None:
         """Write a line, as structlog wants it written."""
@@ -51,6 +65,7 @@ def configure(settings: Settings, process: str) -> Telemetry:
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.processors.format_exc_info,
+        _without_secrets,
     ]
     writer = LineWriter(
         sys.stdout.fileno(),
@@ -92,5 +107,18 @@ def _named(process: str) -> structlog.typing.Processor:
     return add
 
 
+def _without_secrets(_logger: object, _method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    for name in ("exception", "event"):
+        said = event.get(name)
+        if isinstance(said, str):
+            event[name] = _SECRET.sub("(secret)", said)
+    return event
+
+
 def _dumps(event: object, **_: object) -> bytes:
-    return orjson.dumps(event, default=str)
+    try:
+        line = orjson.dumps(event, default=str)
+    except TypeError:
+        # Half a character, from bytes that were no UTF-8.
+        line = orjson.dumps({"event": "not UTF-8", "level": "error", "said": repr(event)})
+    return line if line.isascii() else line.decode().translate(_UNSEEN).encode()

@@ -56,19 +56,19 @@ async def test_a_shed_request_keeps_its_connection_for_the_next_try() -> None:
 def test_one_late_round_of_the_loop_is_no_overload(clock: FakeClock) -> None:
     process = overload(clock, lag_s=0.5)
     process.observe(3.0)
-    assert not process.over
+    assert not process.over()
     process.observe(0.6)
-    assert process.over
+    assert process.over()
     process.observe(0.1)
-    assert not process.over
+    assert not process.over()
 
 
 def test_every_request_that_ends_makes_room(clock: FakeClock) -> None:
     process = overload(clock, requests=1)
     process.begun()
-    assert process.over
+    assert process.over()
     process.ended()
-    assert not process.over
+    assert not process.over()
 
 
 class LateClock(FakeClock):
@@ -87,10 +87,10 @@ async def test_the_loop_is_measured_by_how_late_a_sleep_ends() -> None:
     clock.late_s = 0.6
     await clock.until_sleeping()
     await clock.advance(3 * (SAMPLE_S + 0.6))
-    assert process.over
+    assert process.over()
     clock.late_s = 0.0
     await clock.advance(2.0)
-    assert not process.over
+    assert not process.over()
     watching.cancel()
     await asyncio.gather(watching, return_exceptions=True)
 

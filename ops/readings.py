@@ -1,8 +1,9 @@
 """What parts count for themselves, read when metrics are asked for: counting must cost the parts no more than a sum."""
 
-from collections.abc import Callable, Iterator, Mapping
-from typing import Final, Protocol
+from collections.abc import Callable, Iterator
+from typing import Protocol
 
+from prometheus_client import CollectorRegistry
 from prometheus_client.core import CounterMetricFamily
 from prometheus_client.registry import Collector
 
@@ -27,12 +28,20 @@ class Cache(Protocol):
 
 
 class Readings(Collector):
-    """Counters that only rise, each read from its part."""
+    """Counters that only rise, each read from its part; one for a process's registry."""
 
-    def __init__(self, caches: Mapping[str, Cache], totals: Mapping[str, tuple[str, Callable[[], int]]]) -> None:
-        """Take caches by name, and totals by metric name (without `_total`) with their description."""
-        self._caches: Final = caches
-        self._totals: Final = totals
+    def __init__(self, metrics: CollectorRegistry) -> None:
+        self._caches: dict[str, Cache] = {}
+        self._totals: dict[str, tuple[str, Callable[[], int]]] = {}
+        metrics.register(self)
+
+    def cache(self, name: str, cache: Cache) -> None:
+        """Read a cache."""
+        self._caches[name] = cache
+
+    def total(self, name: str, text: str, read: Callable[[], int]) -> None:
+        """Read a counter; its series has the name with `_total`."""
+        self._totals[name] = (text, read)
 
     def collect(self) -> Iterator[CounterMetricFamily]:
         """Yield every counter as it stands."""

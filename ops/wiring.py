@@ -88,6 +88,7 @@ class Floor:
     settings: Settings
     clock: Clock
     metrics: CollectorRegistry
+    readings: Readings
     redis: Redis
     trips: RoundTrips
     stores: TenantStores
@@ -150,7 +151,6 @@ async def floor(settings: Settings) -> AsyncIterator[Floor]:
         stack.push_async_callback(_bounded, trips.aclose)
         changes = ChangeFeed(redis, clock=clock)
         catalog = Catalog(platform, changes, clock=clock)
-        metrics.register(_readings(catalog, changes))
         stack.push_async_callback(catalog.aclose)
         http = await stack.enter_async_context(open_http())
         job_store, job_metrics = JobStore(stores), JobMetrics(metrics)
@@ -164,6 +164,7 @@ async def floor(settings: Settings) -> AsyncIterator[Floor]:
             settings=settings,
             clock=clock,
             metrics=metrics,
+            readings=_readings(metrics, catalog, changes),
             redis=redis,
             trips=trips,
             stores=stores,
@@ -230,11 +231,10 @@ async def gateway(settings: Settings) -> AsyncIterator[GatewayProcess]:
         Gauge("lockgate_invocations_in_flight", "Invocations being served", registry=base.metrics).set_function(
             lambda: len(live)
         )
-        base.metrics.register(
-            Readings(
-                {"tenants": registry.copies, "bindings": authenticator.bindings},
-                {"lockgate_identity_key_failures": ("Renewals of the authority's keys failed", lambda: keys.failures)},
-            )
+        base.readings.cache("tenants", registry.copies)
+        base.readings.cache("bindings", authenticator.bindings)
+        base.readings.total(
+            "lockgate_identity_key_failures", "Renewals of the authority's keys failed", lambda: keys.failures
         )
         parts = Parts(access, edge, path, cancellations, base.catalog, base.jobs, _admin(base, registry))
         private = base.private(lambda: live.draining)
@@ -277,15 +277,14 @@ async def _admission(trips: RoundTrips, clock: Clock) -> AsyncIterator[Admission
     days.rest(now=True)
 
 
-def _readings(catalog: Catalog, changes: ChangeFeed) -> Readings:
+def _readings(metrics: CollectorRegistry, catalog: Catalog, changes: ChangeFeed) -> Readings:
+    readings = Readings(metrics)
     promoted, others = catalog.copies
-    return Readings(
-        {"agents": promoted, "agent_versions": others},
-        {
-            "lockgate_changes_malformed": ("Words of a change ignored", lambda: changes.malformed),
-            "lockgate_changes_unannounced": ("Changes that Redis did not take", lambda: changes.unannounced),
-        },
-    )
+    readings.cache("agents", promoted)
+    readings.cache("agent_versions", others)
+    readings.total("lockgate_changes_malformed", "Words of a change ignored", lambda: changes.malformed)
+    readings.total("lockgate_changes_unannounced", "Changes that Redis did not take", lambda: changes.unannounced)
+    return readings
 
 
 def _metrics() -> CollectorRegistry:

@@ -69,7 +69,8 @@ class Answer:
 class Operation:
     """One operation; `problems` are errors as it can end with them.
 
-    What every operation behind the same guard can refuse (401, 403, 429, …) is not repeated. `guard` and `role` are
+    What every operation behind the same guard can refuse (401, 403, 429, …) is not repeated. `names_invocation` says
+    that also its problems carry the ids of the invocation they ended. `guard` and `role` are
     the route table's to fill in.
     """
 
@@ -83,6 +84,7 @@ class Operation:
     parameters: tuple[Parameter, ...] = ()
     body: Content | None = None
     problems: tuple[Exception, ...] = ()
+    names_invocation: bool = False
     guard: Guard = "public"
     role: Role | None = None
 

@@ -9,6 +9,16 @@ from gateway.openapi.models import Json
 from gateway.operations import Operation, Parameter
 
 REF: Final = "#/components/headers/"
+_EVERY_ANSWER: Final = ("X-Request-Id", "traceparent", "Access-Control-Allow-Origin")
+_RATE: Final = ("RateLimit", "RateLimit-Policy")
+_IDS: Final = ("X-Invocation-Id", "X-Session-Id")
+_UNAUTHORIZED: Final = 401
+# How an invocation that was begun can end: its tenant was suspended, it was cancelled or its session was busy, or
+# what lies behind failed.
+_ENDED: Final = (403, 409)
+_FAILED: Final = 500
+_REFUSED: Final = 400
+_WAITS: Final = (429, 503)
 _TRACE: Final = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 _REQUEST: Final = "req_01jd3k5m7p9q1r3s5t7v9w1x3y"
 _SECONDS: Final[Json] = {"type": "integer", "format": "int32", "minimum": 1, "maximum": 86_400}
@@ -18,12 +28,17 @@ def _header(description: str, schema: Json, example: JsonValue) -> Json:
     return {"description": description, "schema": schema, "example": example}
 
 
+def _always(description: str, schema: Json, example: JsonValue) -> Json:
+    """Describe a header that is never missing where it is listed."""
+    return _header(description, schema, example) | {"required": True}
+
+
 def _text(pattern: str, max_length: int) -> Json:
     return {"type": "string", "pattern": pattern, "maxLength": max_length}
 
 
 HEADERS: Final[dict[str, Json]] = {
-    "X-Request-Id": _header(
+    "X-Request-Id": _always(
         "The request's id: the caller's own where it sent one of this shape.",
         _text("^[A-Za-z0-9._:-]{1,128}$", 128),
         _REQUEST,
@@ -49,17 +64,17 @@ HEADERS: Final[dict[str, Json]] = {
         '"default";q=1000;w=2',
     ),
     "Retry-After": _header("When to ask again, in seconds.", _SECONDS, 1),
-    "WWW-Authenticate": _header(
+    "WWW-Authenticate": _always(
         "What is wrong with the token (RFC 6750).",
         _text('^Bearer realm="lockgate"', 512),
         'Bearer realm="lockgate", error="invalid_token", error_description="The token has expired."',
     ),
-    "Location": _header(
+    "Location": _always(
         "Where the job is polled.",
         {"type": "string", "format": "uri-reference", "maxLength": 256},
         "/v1/jobs/job_01jd3k5m7p9q1r3s5t7v9w1x3y",
     ),
-    "Preference-Applied": _header(
+    "Preference-Applied": _always(
         "The preference that was honoured (RFC 7240).", {"type": "string", "enum": ["respond-async"]}, "respond-async"
     ),
     "X-Invocation-Id": _header(
@@ -70,7 +85,7 @@ HEADERS: Final[dict[str, Json]] = {
         _text("^[a-zA-Z0-9][a-zA-Z0-9_-]{32,99}$", 100),
         "ses_" + "0123456789abcdef" * 3,
     ),
-    "ETag": _header(
+    "ETag": _always(
         "Names these bytes, for `If-None-Match`.", _text('^"[0-9a-f]+"$', 66), '"9f86d081884c7d659a2feaa0c55ad015"'
     ),
 }
@@ -98,10 +113,21 @@ def taken(operation: Operation) -> tuple[Parameter, ...]:
 
 def carried(operation: Operation, status: int, own: Iterable[str]) -> Json:
     """Return the headers of an answer: its own, and those that every answer of this kind carries."""
-    every = ["X-Request-Id", "traceparent", "Access-Control-Allow-Origin"]
-    rated = operation.guard in {"principal", "tenant"} and status != UNAUTHORIZED
-    names = every + ["RateLimit", "RateLimit-Policy"] * rated + list(own)
-    return {name: {"$ref": REF + name} for name in dict.fromkeys(names)}
+    rated = operation.guard in {"principal", "tenant"} and status != _UNAUTHORIZED
+    # What was begun before it failed is named on the problem too.
+    begun = operation.names_invocation and (status in _ENDED or status >= _FAILED)
+    names = (*_EVERY_ANSWER, *(_RATE if rated else ()), *(_IDS if begun else ()), *own)
+    return {name: _shown(name, owed=name in _owed(operation, status)) for name in dict.fromkeys(names)}
 
 
-UNAUTHORIZED: Final = 401
+def _owed(operation: Operation, status: int) -> tuple[str, ...]:
+    """Return the headers that an answer never lacks, beside those that are never there but for a reason."""
+    if status in _WAITS:
+        return ("Retry-After",)
+    if status < _REFUSED:
+        return ("traceparent", *_IDS, *(_RATE if operation.guard == "tenant" else ()))
+    return ()
+
+
+def _shown(name: str, *, owed: bool) -> Json:
+    return HEADERS[name] | {"required": True} if owed else {"$ref": REF + name}

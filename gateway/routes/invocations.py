@@ -93,6 +93,7 @@ CREATE: Final = Operation(
         *(kind() for kind in EndedEarlyError.__subclasses__()),
         *(kind() for kind in agents.RuntimeFaultError.__subclasses__()),
     ),
+    names_invocation=True,
 )
 _RUNNING: Final = InvocationView(
     invocation_id="inv_01jd3k5m7p9q1r3s5t7v9w1x3y",

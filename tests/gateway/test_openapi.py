@@ -59,7 +59,7 @@ def test_every_refusal_is_described_by_examples() -> None:
 
 def test_every_code_the_table_answers_with_is_described_somewhere() -> None:
     raised = {_CODES.get(kind, kind.code) for kind in _TABLE if issubclass(kind, LockgateError)}
-    answered = raised | {code for code, _ in _HTTP.values()}
+    answered = raised | {code for code, _, _ in _HTTP.values()}
     assert answered - UNDESCRIBED - {problem["code"] for _, _, problem in problems()} == set()
 
 

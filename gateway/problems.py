@@ -133,21 +133,22 @@ _CODES: Final[dict[type[BaseException], str]] = {
     agents.SessionUnknownError: "not_found",
 }
 _HTTP: Final = {
-    400: ("bad_request", "The request is not valid HTTP."),
-    404: ("not_found", "There is no such resource."),
-    405: ("method_not_allowed", "The resource does not take this method; see Allow."),
-    411: ("length_required", "Send a Content-Length."),
-    413: ("body_too_large", "The body is larger than is taken here."),
-    417: ("expectation_failed", "Only `Expect: 100-continue` is understood."),
+    400: ("bad_request", "Bad request", "The request is not valid HTTP."),
+    404: ("not_found", "Not found", "There is no such resource."),
+    405: ("method_not_allowed", "Method not allowed", "The resource does not take this method; see Allow."),
+    411: ("length_required", "Length required", "Send a Content-Length."),
+    413: ("body_too_large", "Body too large", "The body is larger than is taken here."),
+    417: ("expectation_failed", "Expectation failed", "Only `Expect: 100-continue` is understood."),
 }
 
 
 def problem_of(error: BaseException) -> Problem:
     """Return the problem an error is answered with; an unknown one is an internal error."""
     if isinstance(error, web.HTTPException):
-        code, detail = _HTTP.get(error.status, ("http_error", "The request could not be handled."))
+        unknown = ("http_error", error.reason, "The request could not be handled.")
+        code, title, detail = _HTTP.get(error.status, unknown)
         allow = {"Allow": error.headers["Allow"]} if "Allow" in error.headers else {}
-        return Problem(error.status, code, error.reason, detail, allow)
+        return Problem(error.status, code, title, detail, allow)
     if isinstance(error, gateway.TokenRefusedError):
         return Problem(401, error.code, "Unauthenticated", error.description, {"WWW-Authenticate": error.challenge})
     kind = next((kind for kind in type(error).__mro__ if kind in _TABLE), None)

@@ -36,7 +36,7 @@ def listed(page: Page) -> list[str]:
 
 
 def test_every_code_is_documented() -> None:
-    answers = {kind.code for kind in error_classes()} | {code for code, _ in _HTTP.values()}
+    answers = {kind.code for kind in error_classes()} | {code for code, _, _ in _HTTP.values()}
     endings = {code for module in modules() if module.in_wheel for code in ENDING.findall(module.text)}
     assert "job_expired" in endings
     assert (answers | endings) - set(listed(pages()[PAGE])) == set()

@@ -1,6 +1,5 @@
 """What a whole stack is made of: each part's command, environment, needs and health."""
 
-import asyncio
 import sys
 from asyncio.subprocess import Process
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -16,7 +15,7 @@ from ops.devstack.environment import child_environment
 from ops.devstack.layout import CHECKOUT, DevKeys, Layout
 from ops.devstack.parts import Part
 from ops.devstack.ports import Ports
-from ops.devstack.process import listens, spawn, stop, until_ready
+from ops.devstack.process import listens, spawn, until_ready
 from ops.devstack.stores import start_redis, start_store
 
 # In the order in which they are shown.
@@ -115,11 +114,7 @@ class Plan:
         log = self.layout.log(part)
         command = [sys.executable, *map(str, argv)]
         process = await spawn(command, env=child_environment(self.inherited, variables), log=log)
-        try:
-            await until_ready(part, process, ready, log=log, fix=fix_for(part, log))
-        except asyncio.CancelledError:
-            await stop(process)
-            raise
+        await until_ready(part, process, ready, log=log, fix=fix_for(part, log))
         return process
 
 

@@ -58,7 +58,10 @@ async def until_ready(
     fix: str,
     timeout_s: float = 60.0,
 ) -> None:
-    """Return once `ready` says so; raises PartFailedError if the child exits or the time is up."""
+    """Return once `ready` says so; raises PartFailedError if the child exits or the time is up.
+
+    A child that is not waited for any longer is stopped, also when the wait is cancelled.
+    """
     try:
         async with asyncio.timeout(timeout_s):
             while process.returncode is None:
@@ -69,6 +72,9 @@ async def until_ready(
                     await asyncio.wait_for(process.wait(), 0.02)
     except TimeoutError:
         await stop(process)
+    except BaseException:
+        await stop(process)
+        raise
     raise PartFailedError(part, log, fix)
 
 

@@ -91,7 +91,14 @@ class ForkServer:
         reader, writer = await asyncio.open_connection(sock=ours)
         server = cls(process, writer)
         server._tasks.spawn(server._listen(reader))
-        if (await server._asked[0]).event != "ready":
+        try:
+            report = await asyncio.shield(server._asked[0])
+        except asyncio.CancelledError:
+            # It has no agents yet, and listens only once it has imported everything.
+            process.kill()
+            await server.aclose()
+            raise
+        if report.event != "ready":
             await server.aclose()
             raise AgentFaultError(f"{python} ended before it could start an agent; see {log}")
         return server

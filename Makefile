@@ -22,7 +22,9 @@ endef
 
 .PHONY: help
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  \033[1m%-20s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@test -t 1 && bold=1 || bold=; \
+	awk -v bold=$$bold -F ':.*## ' '/^[a-z-]+:.*## / { \
+		name = sprintf("%-20s", $$1); print "  " (bold ? "\033[1m" name "\033[0m" : name), $$2}' $(MAKEFILE_LIST)
 
 .venvs/uv/.installed: requirements/uv.txt
 	@printf '  installing the installer …\n'
@@ -46,7 +48,7 @@ ops/lint/node_modules/.installed: ops/lint/package-lock.json ops/lint/.npmrc
 
 .PHONY: install
 install: ## install every environment from its lock file, side by side
-	@$(MAKE) --no-print-directory -j3 .venv/.installed .venvs/store/.installed $(AGENT_ENV)/.installed
+	@$(MAKE) --silent --no-print-directory -j3 .venv/.installed .venvs/store/.installed $(AGENT_ENV)/.installed
 
 .PHONY: dev
 dev: install ## start the whole platform, show the three modes, stay up until Ctrl-C

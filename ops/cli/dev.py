@@ -33,6 +33,7 @@ app = typer.Typer(
 )
 
 _STATE_STYLE: Final = {State.READY: "green", State.DEAD: "red", State.FAILED: "red", State.STOPPED: "yellow"}
+_WIDEST: Final = 1_000
 
 
 class _NoSuchCheckoutError(LockgateError):
@@ -87,7 +88,8 @@ def status(
     if as_json or output is Format.JSON:
         typer.echo(reply.model_dump_json(include={"parts"}, indent=2))
     else:
-        Console().print(_table(reply.parts))
+        # As wide as it is: a pid cut short is of no use, and a terminal wraps by itself.
+        Console(width=_WIDEST).print(_table(reply.parts))
     if any(part.pid is None or part.healthy is False for part in reply.parts):
         raise typer.Exit(ExitCode.FAILED)
 

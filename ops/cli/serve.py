@@ -19,7 +19,10 @@ def serve(
     workers: Annotated[int, typer.Option(min=1, max=64, help="Processes that share the port.")] = 1,
     as_worker: Annotated[str, typer.Option(hidden=True)] = "",
 ) -> None:
-    """Run a gateway until SIGTERM or Ctrl-C; with several workers, SIGHUP replaces them one by one."""
+    """Run a gateway until SIGTERM or Ctrl-C; with several workers, SIGHUP replaces them one by one.
+
+    Settings come from LOCKGATE_* and AWS_* variables; .env.example lists them, .lockgate/dev.env has the dev stack's.
+    """
     # What a gateway imports takes longer than showing its help.
     from ops.cli.environment import settings_of  # noqa: PLC0415
     from ops.settings import Settings  # noqa: PLC0415

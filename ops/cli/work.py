@@ -13,7 +13,10 @@ def work(
         int, typer.Option(min=0, max=65_535, help="Port of health and metrics; 0 takes a free one.")
     ] = 0,
 ) -> None:
-    """Drive jobs until SIGTERM or Ctrl-C."""
+    """Drive jobs until SIGTERM or Ctrl-C.
+
+    Settings come from LOCKGATE_* and AWS_* variables; .env.example lists them, .lockgate/dev.env has the dev stack's.
+    """
     # What a worker imports takes longer than showing its help.
     from ops.cli.environment import settings_of  # noqa: PLC0415
     from ops.settings import Settings  # noqa: PLC0415

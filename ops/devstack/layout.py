@@ -93,7 +93,7 @@ class Layout:
         try:
             keys = DevKeys.model_validate_json(path.read_bytes())
         except ValidationError as error:
-            raise StateUnreadableError(f"{path} is damaged; `lockgate dev reset` makes it anew") from error
+            raise StateUnreadableError(f"{path} is damaged; `make dev-reset` makes it anew") from error
         write_private(self.secret_key_file, keys.secret_key.encode())
         return keys
 

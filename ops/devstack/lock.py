@@ -18,10 +18,10 @@ class StackRunningError(LockgateError):
     def __init__(self, state: Path, pid: str) -> None:
         super().__init__(
             f"a stack runs on {state} already (pid {pid or 'unknown'}).\n"
-            "  use it:   lockgate dev status\n"
+            "  use it:   .venv/bin/lockgate dev status\n"
             "  end it:   Ctrl-C in its terminal" + (f", or kill -INT {pid}" if pid else "") + "\n"
             "  or give a second one ports and state of its own:  "
-            "PORT_OFFSET=100 LOCKGATE_DEV_STATE=.lockgate-100 make dev"
+            "PORT_OFFSET=100 LOCKGATE_DEV_STATE=.lockgate/second make dev"
         )
         self.pid = pid
 

@@ -32,6 +32,7 @@ class Screen:
         self._clock: Final = clock
         self._command: Final = command
         self._live: Live | None = None
+        self._drawing = False
         self._ending = False
         self._rows: Final[dict[str, tuple[RenderableType, Text]]] = {}
 
@@ -40,9 +41,8 @@ class Screen:
         """Draw the parts as they start until the yielded function says that all are up, or until left."""
         began = self._clock.monotonic()
         self._rows.update({name: (Text("·", "dim"), Text()) for name in names})
-        if self.console.is_terminal:
-            self._live = Live(self._table(), console=self.console, refresh_per_second=12.5)
-            self._live.start()
+        # Drawn from the first part on: a refusal to start anything stands alone.
+        self._drawing = self.console.is_terminal
 
         def started() -> None:
             self._freeze()
@@ -126,9 +126,13 @@ class Screen:
         self._rows[part] = (mark, time)
         if self._live is not None:
             self._live.update(self._table())
+        elif self._drawing:
+            self._live = Live(self._table(), console=self.console, refresh_per_second=12.5)
+            self._live.start()
 
     def _freeze(self) -> None:
         """Leave the table as it is and stop redrawing it; what still span never came up."""
+        self._drawing = False
         if self._live is None:
             return
         for part, (mark, time) in self._rows.items():
@@ -152,4 +156,5 @@ class Screen:
         except OSError:
             return []
         last = content[-_TAIL_BYTES:].decode(errors="replace").splitlines()[-_TAIL_LINES:]
-        return [Text(f"  the end of {log}:", "dim"), *(Text(f"    {line}", "dim") for line in last)]
+        heading = f"  the end of {log}:" if last else f"  {log} is empty"
+        return [Text(heading, "dim"), *(Text(f"    {line}", "dim") for line in last)]

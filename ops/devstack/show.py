@@ -119,7 +119,7 @@ class Show:
         raise ShowFailedError("async", f"the job was still {seen[-1]} after {_DEADLINE_S:.0f} s")
 
     def _head(self, mode: str, how: str) -> None:
-        self._console.print(Text.assemble("\n  ", (f"{mode:<8}", "bold cyan"), (how, "dim")))
+        self._console.print(Text.assemble("\n  ", (f"{mode:<8}", "bold cyan"), (how, "dim")), soft_wrap=True)
 
     def _line(self, began: float, text: str) -> None:
         elapsed_ms = (self._clock.monotonic() - began) * 1000

@@ -16,6 +16,7 @@ def summary(dev: DevFile, layout: Layout, shown: TenantId) -> list[Text]:
     """Return the lines to print; tokens and the curl are one line each, to be selected as a whole."""
     places = [
         ("gateway", dev.gateway),
+        ("its description", f"{dev.gateway}/docs"),
         ("metrics", f"{dev.private}/metrics"),
         ("identity", dev.issuer),
         ("AgentCore", f"{dev.runtime}  (control plane {dev.runtime_control})"),

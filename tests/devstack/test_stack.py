@@ -135,6 +135,11 @@ async def _a_killed_worker_is_reported_and_comes_back(terminal: Terminal, dev: D
 
 
 async def _status_agrees(terminal: Terminal, state: Path) -> None:
+    _, table, _ = await terminal.other("status")
+    for part, pid in dev_file(state).pids.items():
+        row = next(line for line in table.splitlines() if line.startswith(part))
+        assert row.split()[1:3] == ["ready", str(pid)]
+        assert row.split()[-1] == str(Layout(state).log(part))
     code, out, err = await terminal.other("status", "--json")
     assert code == 0, err
     parts = {part["name"]: part for part in orjson.loads(out)["parts"]}

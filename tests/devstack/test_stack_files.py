@@ -110,7 +110,7 @@ def test_keys_are_made_once_and_kept(layout: Layout) -> None:
 
 def test_damaged_keys_are_said_so_and_not_replaced(layout: Layout) -> None:
     (layout.state / "keys.json").write_text("{}")
-    with pytest.raises(StateUnreadableError, match="lockgate dev reset"):
+    with pytest.raises(StateUnreadableError, match="make dev-reset"):
         layout.keys()
     assert (layout.state / "keys.json").read_text() == "{}"
 

@@ -3,6 +3,8 @@ is one the description names, down to its headers.
 """
 
 import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -11,17 +13,17 @@ from aiohttp import ClientSession
 from hypothesis import HealthCheck, settings
 from schemathesis.config import SchemathesisConfig
 
+from gateway.admin.paths import TENANT
 from gateway.app import operations
 from gateway.openapi.document import document
+from gateway.operations import INVOCATION, JOB
 from ops.devstack.stack import Stack
 from tenancy.ids import TenantId
+from tests.flows.conftest import ECHO
 
 pytestmark = [pytest.mark.stack, pytest.mark.xdist_group("stack")]
 
 EXAMPLES = 20
-# The tenant that operators' requests act on: what they do to it harms no other test.
-SUBJECT = "contract-subject"
-SEEDED = {"acme", "globex"}
 # What echo-agent does with an input it was not made for is its own fault, and described.
 AGENTS_FAULT = "agent_error"
 REFUSED = ["400", "401", "403", "404", "405", "406", "409", "411", "413", "414", "415", "422", "431"]
@@ -42,32 +44,49 @@ CONFIG = SchemathesisConfig.from_dict(
 description = schemathesis.openapi.from_dict(document(operations()), config=CONFIG)
 
 
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """The stack, and what there is in it of each kind that the description's examples name."""
+
+    stack: Stack
+    real: Mapping[object, str]
+
+    def token(self, case: schemathesis.Case[Any]) -> str:
+        """Return the token of who may call the operation."""
+        operators = {"operatorToken": []} in case.operation.definition.raw["security"]
+        return (self.stack.operator if operators else self.stack.tenants[TenantId("acme")]).token
+
+
 @pytest.fixture(scope="module")
-def subject(stack: Stack) -> Stack:
-    """Have a tenant of the operators' own."""
-
-    async def create() -> None:
-        body = {"id": SUBJECT, "name": "Contract", "tier": "basic"}
-        headers = {"Authorization": f"Bearer {stack.operator.token}"}
-        async with (
-            ClientSession(headers=headers) as operator,
-            operator.post(f"{stack.gateway}/v1/admin/tenants", json=body) as answer,
-        ):
-            assert answer.status == 201, await answer.text()
-
+def prepared(stack: Stack) -> Prepared:
+    """Have an invocation, a job, and a tenant that operators may do with as they like."""
     with asyncio.Runner() as runner:
-        runner.run(create())
-    return stack
+        return Prepared(stack, runner.run(_prepare(stack)))
+
+
+async def _prepare(stack: Stack) -> dict[object, str]:
+    invoking = {"Authorization": f"Bearer {stack.tenants[TenantId('acme')].token}"}
+    operating = {"Authorization": f"Bearer {stack.operator.token}"}
+    subject = {"id": "contract-subject", "name": "Contract", "tier": "basic"}
+    async with ClientSession(stack.gateway, raise_for_status=True) as client:
+        sync = await client.post(ECHO, json={"input": {"prompt": "x"}}, headers=invoking)
+        job = await client.post(ECHO, json={"input": {"prompt": "x"}}, headers=invoking | {"Prefer": "respond-async"})
+        await client.post("/v1/admin/tenants", json=subject, headers=operating)
+        return {
+            INVOCATION.example: sync.headers["X-Invocation-Id"],
+            JOB.example: (await job.json())["jobId"],
+            TENANT.example: subject["id"],
+        }
 
 
 @description.parametrize()
 @settings(max_examples=EXAMPLES, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
-def test_the_gateway_keeps_its_description(case: schemathesis.Case[Any], subject: Stack) -> None:
-    operators = {"operatorToken": []} in case.operation.definition.raw["security"]
-    token = (subject.operator if operators else subject.tenants[TenantId("acme")]).token
-    if operators and case.path_parameters.get("tenant") in SEEDED:
-        case.path_parameters["tenant"] = SUBJECT
-    response = case.call_and_validate(base_url=subject.gateway, headers={"Authorization": f"Bearer {token}"})
+def test_the_gateway_keeps_its_description(case: schemathesis.Case[Any], prepared: Prepared) -> None:
+    case.path_parameters = {
+        name: prepared.real.get(value, value) for name, value in (case.path_parameters or {}).items()
+    }
+    headers = {"Authorization": f"Bearer {prepared.token(case)}"}
+    response = case.call_and_validate(base_url=prepared.stack.gateway, headers=headers)
     if response.status_code >= 500:
         assert response.json()["code"] == AGENTS_FAULT
     if response.status_code == 422 and case.meta is not None and case.meta.generation.mode.is_positive:

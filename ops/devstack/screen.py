@@ -68,7 +68,9 @@ class Screen:
         self._draw(part, Text("✗", "red"), Text("failed", "red"))
 
     def died(self, part: str, status: str) -> None:
-        """Report a death with the last lines of the part's log and the way back."""
+        """Report a death with the last lines of the part's log and the way back, unless everything ends."""
+        if self._ending:
+            return
         self.lines(
             [
                 Text.assemble(("\n✗ ", "red"), (part, "bold red"), f" died ({status})"),

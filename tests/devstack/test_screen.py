@@ -40,3 +40,9 @@ def test_a_death_is_told_with_the_end_of_the_log(screen: Screen, paper: StringIO
     screen.died("redis", "signal 9: Killed")
     assert said in paper.getvalue()
     assert "lockgate dev start redis" in paper.getvalue()
+
+
+def test_what_dies_when_everything_ends_is_no_news(screen: Screen, paper: StringIO) -> None:
+    screen.ending()
+    screen.died("redis", "signal 9: Killed")
+    assert paper.getvalue() == ""

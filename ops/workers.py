@@ -51,7 +51,9 @@ class Worker:
         return self.process.returncode
 
     def drain(self) -> None:
-        """Tell it to drain and end."""
+        """Tell it to drain and end; one that does not serve yet has nothing to drain."""
+        if not self.serving.is_set():
+            self.kill()
         with contextlib.suppress(OSError):
             self.line.shutdown(socket.SHUT_WR)
 

@@ -71,7 +71,7 @@ async def test_a_turn_whose_end_is_not_known_everywhere_yet_does_not_refuse_the_
                 pass
 
         going_on = asyncio.create_task(go_on())
-        await clock.until_sleeping(2)
+        await asyncio.wait_for(clock.until_sleeping(2), 10)
         await redis.delete(turn_key(ACME, SESSION))
         async with passing(clock):
             await going_on

@@ -1,7 +1,7 @@
 """A worker that does as little as one must: says its pid to callers, and answers its parent.
 
-Its first argument says how: `well`, `crash` (ends at once), `unready` (never ready), `second-unready` (ready only if it
-is the first in its place, which it marks by the file of its second argument).
+Its first argument says how: `well`, `crash` (ends at once), `unready` (never ready), `stuck` (comes to nothing),
+`second-unready` (ready only if it is the first in its place, which it marks by the file of its second argument).
 """
 
 import asyncio
@@ -16,6 +16,8 @@ from ops.lifeline import SERVING, Lifeline, Place
 
 
 async def main(how: str, place: Place) -> None:
+    if how == "stuck":
+        await asyncio.Event().wait()
     ending, lifeline = asyncio.Event(), Lifeline(place.lifeline)
     lifeline.on_end(ending.set)
     ready = 503 if how == "unready" else 200

@@ -208,3 +208,10 @@ async def test_a_worker_that_hangs_in_its_drain_is_killed(tmp_path: Path) -> Non
         parent.stopping.set()
         await parent.run
         assert worker.exit_code == -signal.SIGKILL
+
+
+async def test_a_worker_that_never_came_up_does_not_hold_up_the_end(tmp_path: Path) -> None:
+    async with running(tmp_path, "stuck", workers=1, kill_s=3600) as parent:
+        await parent.until(lambda: len(parent.current()) == 1)
+        parent.stopping.set()
+        await asyncio.wait_for(parent.run, 10)

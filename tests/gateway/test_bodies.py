@@ -1,3 +1,7 @@
+import gc
+import tracemalloc
+from collections.abc import Callable
+
 import orjson
 import pytest
 from hypothesis import given
@@ -71,3 +75,69 @@ def test_a_refusal_never_quotes_what_was_sent() -> None:
     with pytest.raises(FieldsInvalidError) as refused:
         parse_invocation(body)
     assert "SECRET" not in repr(refused.value.faults)
+
+
+def nested(depth: int) -> bytes:
+    """Return a body whose metadata hold lists in lists."""
+    return b'{"input": 1, "metadata": {"k": ' + b"[" * depth + b"]" * depth + b"}}"
+
+
+@pytest.mark.parametrize("depth", [1, 100, 250])
+def test_metadata_may_be_nested(depth: int) -> None:
+    assert parse_invocation(nested(depth)).request.metadata == orjson.loads(nested(depth))["metadata"]
+
+
+@pytest.mark.parametrize("depth", [254, 255, 256, 1000])
+def test_metadata_nested_too_deep_to_be_written_again_are_refused_by_name(depth: int) -> None:
+    with pytest.raises(FieldsInvalidError) as refused:
+        parse_invocation(nested(depth))
+    assert [fault.pointer for fault in refused.value.faults] == ["/metadata"]
+
+
+def test_any_number_of_unknown_members_is_one_fault() -> None:
+    members = b",".join(b'"k%d": 1' % number for number in range(1000))
+    with pytest.raises(FieldsInvalidError) as refused:
+        parse_invocation(b'{"input": 1, ' + members + b"}")
+    assert [fault.pointer for fault in refused.value.faults] == [""]
+
+
+def peak_bytes(work: Callable[[], object]) -> int:
+    """Return the most memory that some work held at once."""
+    tracemalloc.start()
+    try:
+        work()
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+def test_metadata_that_are_too_large_are_refused_before_they_are_looked_into() -> None:
+    body = b'{"input": 1, "metadata": {"k": [' + b'{"a": {"b": {}}}, ' * 10_000 + b"{}]}}"
+
+    def refused() -> None:
+        with pytest.raises(FieldsInvalidError):
+            parse_invocation(body)
+
+    assert peak_bytes(refused) < 1.25 * peak_bytes(lambda: orjson.loads(body))
+
+
+def test_what_an_input_was_parsed_into_is_let_go() -> None:
+    assert parse_invocation(b'{"input": [[], [], []]}').request.input is None
+
+
+def test_an_input_of_many_parts_does_not_set_off_the_garbage_collector() -> None:
+    body = b'{"input": [' + b"[]," * 100_000 + b"[]]}"
+    begun: list[str] = []
+
+    def note(phase: str, _: dict[str, int]) -> None:
+        begun.append(phase)
+
+    gc.collect()
+    gc.callbacks.append(note)
+    try:
+        parse_invocation(body)
+    finally:
+        gc.callbacks.remove(note)
+    # It may look once when it is let in again.
+    assert begun.count("start") <= 1
+    assert gc.isenabled()

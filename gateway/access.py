@@ -71,7 +71,7 @@ class Access:
     async def context(self, request: web.Request, principal: Principal) -> TenantContext:
         """Return the principal's tenant as it stands, one request counted.
 
-        Raises TenantUnknownError, TenantSuspendedError, RateLimitedError.
+        Raises TenantUnknownError, TenantSuspendedError, RateLimitedError, TenantMismatchError.
         """
         if principal.tenant_id is None:
             raise TenantUnknownError
@@ -79,18 +79,26 @@ class Access:
         rate = request[RATE] = await self.admission.request(ctx)
         if rate.retry_after_s is not None:
             raise RateLimitedError(rate.retry_after_s)
+        # Only now: each attempt writes an audit event, so attempts are counted like any other request.
+        self._check_named(request, principal)
         return ctx
 
     async def _principal(self, request: web.Request) -> Principal:
         principal = await self.authenticator.authenticate(authorization_of(request.headers))
         request[ACTING] = (principal.tenant_id, principal.subject)
+        if principal.tenant_id is None:
+            self._check_named(request, principal)
+        return principal
+
+    def _check_named(self, request: web.Request, principal: Principal) -> None:
         try:
-            check_tenant_header(principal, request.headers.get(TENANT_HEADER))
+            # All of them: another reader of the request might pick another one.
+            for named in request.headers.getall(TENANT_HEADER, ()):
+                check_tenant_header(principal, named)
         except TenantMismatchError as mismatch:
             if mismatch.tenant_id is not None:
                 self._audit(request, mismatch, mismatch.tenant_id)
             raise
-        return principal
 
     def _audit(self, request: web.Request, mismatch: TenantMismatchError, tenant_id: TenantId) -> None:
         now = self.clock.now()

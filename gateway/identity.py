@@ -176,9 +176,9 @@ def require_role(principal: Principal, role: Role) -> None:
         raise RoleMissingError(role)
 
 
-def check_tenant_header(principal: Principal, named: str | None) -> None:
-    """Raise TenantMismatchError if `X-Tenant-Id` names another tenant; the header never chooses one."""
-    if named is None or named == principal.tenant_id:
+def check_tenant_header(principal: Principal, named: str) -> None:
+    """Raise TenantMismatchError if an `X-Tenant-Id` names another tenant; the header never chooses one."""
+    if named == principal.tenant_id:
         return
     raise TenantMismatchError(subject=principal.subject, tenant_id=principal.tenant_id, named=_tenant_or_none(named))
 

@@ -60,6 +60,12 @@ def store_faults() -> Iterator[None]:
         raise StoreUnavailableError from error
 
 
+def repeated(error: LockgateError) -> bool:
+    """Tell whether the answer that `error` stands for was one to a repeat of the call."""
+    cause = error.__cause__
+    return isinstance(cause, ClientError) and cause.response["ResponseMetadata"].get("RetryAttempts", 0) > 0
+
+
 def _translate(error: ClientError) -> LockgateError | None:
     code = error.response["Error"]["Code"]
     reasons = {reason.get("Code", "None") for reason in error.response.get("CancellationReasons", [])}

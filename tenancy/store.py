@@ -14,9 +14,15 @@ from boto3.dynamodb.conditions import ConditionBase
 from tenancy import tables
 from tenancy.clock import Clock, SystemClock
 from tenancy.data_models import Item, Key, TenantItem
-from tenancy.errors import InvalidIdError, OnViolation, StoreUnavailableError, TenantAccessViolation
+from tenancy.errors import (
+    ConditionFailedError,
+    InvalidIdError,
+    OnViolation,
+    StoreUnavailableError,
+    TenantAccessViolation,
+)
 from tenancy.expressions import changing, conditioned
-from tenancy.faults import store_faults
+from tenancy.faults import repeated, store_faults
 from tenancy.ids import TenantId
 from tenancy.objects import TenantScopedS3
 from tenancy.scope import TenantScope, active_scope, entered
@@ -80,8 +86,13 @@ class TenantScopedDynamoDB:
     async def put(self, item: TenantItem, *, condition: ConditionBase | None = None) -> None:
         """Store the item whole; raises ConditionFailedError."""
         table = self._admit("PutItem", type(item), item.key())
-        with self._acting("PutItem", table):
-            await self._client.put_item(TableName=table, Item=item.to_item(), **conditioned(condition))
+        try:
+            with self._acting("PutItem", table):
+                await self._client.put_item(TableName=table, Item=item.to_item(), **conditioned(condition))
+        except ConditionFailedError as failed:
+            # The first try may have been done and its answer lost: the repeat then ran into it.
+            if not repeated(failed) or not await self._stands(item):
+                raise
 
     async def update(
         self,
@@ -214,6 +225,10 @@ class TenantScopedDynamoDB:
         if key.partition != self._partition:
             self._refuse(operation, table, "the key is not the tenant's")
         return table
+
+    async def _stands(self, item: TenantItem) -> bool:
+        found = await self.get(type(item), item.key(), consistent=True)
+        return found is not None and found.to_item() == item.to_item()
 
     def _may_stand_in(self, index: tables.Index, changes: Changes) -> bool:
         partition, sort = changes.get(index.partition_key), changes.get(index.sort_key)

@@ -2,6 +2,7 @@
 
 import random
 from datetime import timedelta
+from http import HTTPStatus
 
 import pytest
 
@@ -12,7 +13,9 @@ from agents.errors import (
     RuntimeMissingError,
     RuntimeQuotaError,
     RuntimeRefusedError,
+    RuntimeUnreachableError,
 )
+from gateway.problems import problem_of
 from jobs import backoff
 from tests.jobs.parts import NOON, make_job
 
@@ -45,6 +48,12 @@ def test_pauses_after_faults_are_drawn_from_a_growing_range(faults: int, ceiling
     ]
     assert 0 <= min(pauses) < ceiling_s * 0.2
     assert ceiling_s * 0.8 < max(pauses) <= ceiling_s
+
+
+@pytest.mark.parametrize("fault", [each() for each in RuntimeFaultError.__subclasses__() if each.nothing_ran])
+def test_a_fault_that_asks_a_tenant_to_try_again_is_tried_again_for_a_job(fault: RuntimeFaultError) -> None:
+    lasting = problem_of(fault).status == HTTPStatus.BAD_GATEWAY and not isinstance(fault, RuntimeUnreachableError)
+    assert backoff.may_try_again(fault, 1) is not lasting
 
 
 def test_no_try_is_later_than_the_deadline() -> None:

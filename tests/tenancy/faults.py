@@ -11,6 +11,7 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 from botocore.config import Config
 
+from tenancy.data_models import TenantItem
 from tenancy.store import TenantStores
 from tests.clock import FakeClock
 from tests.conftest import Aws
@@ -45,6 +46,12 @@ def unprocessed(count: int) -> Answer:
     return answer
 
 
+def holding(item: TenantItem) -> Answer:
+    """Answer a read with this item."""
+    found = {"Item": item.to_item()}
+    return lambda _: web.Response(body=orjson.dumps(found), content_type="application/x-amz-json-1.0")
+
+
 def hang_up(_: bytes) -> None:
     """Break the connection off."""
     return
@@ -60,8 +67,8 @@ class Faulty:
 
 
 @asynccontextmanager
-async def faulty(aws: Aws, *answers: Answer) -> AsyncIterator[Faulty]:
-    """Run a store that gives these answers in turn, the last one for ever."""
+async def faulty(aws: Aws, *answers: Answer, attempts: int = 1) -> AsyncIterator[Faulty]:
+    """Run a store that gives these answers in turn, the last one for ever, to a client of that many attempts."""
     left = list(answers)
     bodies: list[bytes] = []
 
@@ -77,7 +84,7 @@ async def faulty(aws: Aws, *answers: Answer) -> AsyncIterator[Faulty]:
 
     app = web.Application()
     app.router.add_route("*", "/{path:.*}", handle)
-    config = Config(retries={"total_max_attempts": 1}, connect_timeout=5, read_timeout=5)
+    config = Config(retries={"total_max_attempts": attempts}, connect_timeout=5, read_timeout=5)
     async with TestServer(app) as server:
         url = str(server.make_url("/"))
         async with (

@@ -18,7 +18,7 @@ from tenancy.ids import JobId, TenantId
 from tenancy.scope import PlatformScope, Scope, TenantScope, active_scope, entered
 from tenancy.store import CheckStep, DeleteStep, PutStep, TenantScopedDynamoDB, TenantStores, UpdateStep
 from tests.conftest import Aws
-from tests.tenancy.faults import Answer, error, faulty, hang_up, unprocessed
+from tests.tenancy.faults import Answer, error, faulty, hang_up, holding, unprocessed
 from tests.tenancy.samples import NOW, Violations, audit_event, job, stores, tenant
 
 pytestmark = pytest.mark.stack
@@ -186,6 +186,32 @@ async def test_a_batch_of_nothing_calls_nothing_and_one_too_large_is_refused(aws
         with pytest.raises(ValueError, match="at most 25"):
             await store.doors.db(own).put_batch([job(own)] * 26)
         assert store.bodies == []
+
+
+REFUSED = error(400, "ConditionalCheckFailedException")
+ABSENT = Attr(tables.PARTITION_KEY).not_exists()
+
+
+async def test_a_put_whose_first_answer_was_lost_has_succeeded(aws: Aws, own: TenantId) -> None:
+    item = job(own, owed=True)
+    async with faulty(aws, hang_up, REFUSED, holding(item), attempts=2) as store:
+        await store.doors.db(own).put(item, condition=ABSENT)
+    assert [b"ConsistentRead" in body for body in store.bodies] == [False, False, True]
+
+
+async def test_a_repeated_put_that_finds_another_item_is_refused(aws: Aws, own: TenantId) -> None:
+    item = job(own)
+    other = item.model_copy(update={"request_id": "another"})
+    async with faulty(aws, hang_up, REFUSED, holding(other), attempts=2) as store:
+        with pytest.raises(ConditionFailedError):
+            await store.doors.db(own).put(item, condition=ABSENT)
+
+
+async def test_a_put_refused_at_once_is_refused_though_the_item_is_the_same(aws: Aws, own: TenantId) -> None:
+    item = job(own)
+    async with faulty(aws, REFUSED, holding(item), attempts=2) as store:
+        with pytest.raises(ConditionFailedError):
+            await store.doors.db(own).put(item, condition=ABSENT)
 
 
 async def test_a_transaction_does_all_its_steps(doors: TenantStores, own: TenantId) -> None:

@@ -16,7 +16,7 @@ from ops.devstack.runtime.server import LocalAgentCore, Options
 from tenancy.clock import SystemClock
 from tenancy.data_models import AgentVersion, JobRecord
 from tests.agents.given import agentcore
-from tests.devstack.runtime.core import PYTHON, Sdk
+from tests.devstack.runtime.sdk import PYTHON, Sdk
 from tests.jobs.parts import FakeRuntime, make_agent, make_job
 
 pytestmark = pytest.mark.stack

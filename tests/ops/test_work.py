@@ -21,7 +21,7 @@ from tenancy.errors import TenantAccessViolation
 from tenancy.ids import AgentName, TenantId
 from tenancy.platform_store import PlatformStore
 from tests.conftest import REGION, Aws
-from tests.devstack.runtime.core import PYTHON, Sdk
+from tests.devstack.runtime.sdk import PYTHON, Sdk
 from tests.jobs.conftest import Floor, make_floor
 from tests.jobs.parts import make_agent
 

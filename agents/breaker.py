@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final
 
+import structlog
 from prometheus_client import CollectorRegistry, Counter
 
 from agents.errors import RuntimeBrokenError, RuntimeFaultError, RuntimeSparedError, RuntimeUnreachableError
@@ -20,6 +21,8 @@ FAULTS_TO_OPEN: Final = 5
 OPEN_S: Final = 5.0
 _RUNTIMES: Final = 10_000
 _COUNTED: Final = (RuntimeUnreachableError, RuntimeBrokenError)
+
+_log = structlog.get_logger("agents.breaker")
 
 
 @dataclass(slots=True)
@@ -45,8 +48,8 @@ class Breakers:
         probing = state is not None and self._admit(state)
         try:
             yield
-        except _COUNTED:
-            self._count(runtime_arn)
+        except _COUNTED as fault:
+            self._count(runtime_arn, fault)
             raise
         except RuntimeFaultError:
             self._close(runtime_arn)
@@ -56,6 +59,11 @@ class Breakers:
         finally:
             if probing and state is not None:
                 state.probing = False
+
+    async def check(self) -> None:
+        """Raise RuntimeSparedError while a runtime that was called has not answered again."""
+        if any(state.faults >= FAULTS_TO_OPEN for state in self._states.values()):
+            raise RuntimeSparedError
 
     def _admit(self, state: _State) -> bool:
         """Tell whether the call is the one that tries an open breaker."""
@@ -67,15 +75,19 @@ class Breakers:
         state.probing = True
         return True
 
-    def _count(self, runtime_arn: str) -> None:
+    def _count(self, runtime_arn: str, fault: RuntimeFaultError) -> None:
         state = self._states.setdefault(runtime_arn, _State())
         self._states.move_to_end(runtime_arn)
         state.faults += 1
         if state.faults >= FAULTS_TO_OPEN:
             state.retry_at_s = self._monotonic() + OPEN_S
-            self._opened.inc(state.faults == FAULTS_TO_OPEN)
+        if state.faults == FAULTS_TO_OPEN:
+            self._opened.inc()
+            _log.warning("runtime_spared", runtime=runtime_arn, code=fault.code)
         if len(self._states) > _RUNTIMES:
             self._states.popitem(last=False)
 
     def _close(self, runtime_arn: str) -> None:
-        self._states.pop(runtime_arn, None)
+        state = self._states.pop(runtime_arn, None)
+        if state is not None and state.faults >= FAULTS_TO_OPEN:
+            _log.info("runtime_back", runtime=runtime_arn)

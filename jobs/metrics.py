@@ -1,6 +1,6 @@
 """The numbers of the jobs floor, for the process's Prometheus registry."""
 
-from prometheus_client import CollectorRegistry, Counter, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 
 class JobMetrics:
@@ -18,6 +18,9 @@ class JobMetrics:
         )
         self.enqueue_failures = Counter(
             "lockgate_job_enqueue_failures_total", "Ticks that Redis did not take", registry=registry
+        )
+        self.owed = Gauge(
+            "lockgate_job_ticks_owed", "Ticks that Redis did not take and is asked to take again", registry=registry
         )
         self.upstream_faults = Counter(
             "lockgate_job_upstream_faults_total", "Faults of the runtime, by code", ["code"], registry=registry

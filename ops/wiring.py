@@ -98,6 +98,7 @@ class Floor:
     catalog: Catalog
     http: aiohttp.ClientSession
     runtime: AgentCore
+    breakers: Breakers
     jobs: JobStore
     job_metrics: JobMetrics
     arq: ArqRedis
@@ -106,7 +107,8 @@ class Floor:
     def private(self, draining: Callable[[], bool]) -> PrivatePort:
         """Return the private port of this process."""
         required: dict[str, Check] = {"dynamodb": self._reads_dynamodb}
-        return PrivatePort(self.metrics, required, {"redis": self.redis.ping}, draining)
+        degraded: dict[str, Check] = {"redis": self.redis.ping, "agentcore": self.breakers.check}
+        return PrivatePort(self.metrics, required, degraded, draining)
 
     async def _reads_dynamodb(self) -> None:
         await self.platform.agent_version(AgentName("readiness"), "0.0.0")
@@ -153,13 +155,17 @@ async def floor(settings: Settings) -> AsyncIterator[Floor]:
         catalog = Catalog(platform, changes, clock=clock)
         stack.push_async_callback(catalog.aclose)
         http = await stack.enter_async_context(open_http())
+        breakers = Breakers(clock, metrics)
+        runtime = await _runtime(settings, session, http, breakers=breakers, clock=clock, metrics=metrics)
         job_store, job_metrics = JobStore(stores), JobMetrics(metrics)
         arq = connect(settings.redis_url.get_secret_value())
         stack.push_async_callback(arq.aclose)
         queue = JobQueue(job_store, arq, clock=clock, metrics=job_metrics, job_timeout_s=settings.job_timeout_s)
+        stack.push_async_callback(_bounded, queue.pay)
         audit.start(stores)
         stack.push_async_callback(_bounded, audit.aclose)
         await stack.enter_async_context(_running(changes.run()))
+        await stack.enter_async_context(_running(queue.run()))
         yield Floor(
             settings=settings,
             clock=clock,
@@ -173,7 +179,8 @@ async def floor(settings: Settings) -> AsyncIterator[Floor]:
             changes=changes,
             catalog=catalog,
             http=http,
-            runtime=await _runtime(settings, session, http, clock, metrics),
+            runtime=runtime,
+            breakers=breakers,
             jobs=job_store,
             job_metrics=job_metrics,
             arq=arq,
@@ -308,7 +315,13 @@ def _redis(settings: Settings) -> Redis:
 
 
 async def _runtime(
-    settings: Settings, session: aioboto3.Session, http: aiohttp.ClientSession, clock: Clock, metrics: CollectorRegistry
+    settings: Settings,
+    session: aioboto3.Session,
+    http: aiohttp.ClientSession,
+    *,
+    breakers: Breakers,
+    clock: Clock,
+    metrics: CollectorRegistry,
 ) -> AgentCore:
     signer = SigV4Authorizer(SigV4Signer(settings.runtime_region), await session.get_credentials(), clock)
     timeouts = RuntimeTimeouts(settings.sync_timeout_s, settings.stream_timeout_s)
@@ -319,7 +332,7 @@ async def _runtime(
         clock=clock,
         timeouts=timeouts,
         limits=ANSWERS,
-        breakers=Breakers(clock, metrics),
+        breakers=breakers,
         repeats=RetryBudget(metrics),
     )
 

@@ -61,6 +61,7 @@ class RoundTrips:
         self._asked: list[_Asked] = []
         self._trip: asyncio.Task[None] | None = None
         self._resting_until = float("-inf")
+        self._away = False
         self._trips = Counter(
             "lockgate_redis_trips_total", "Shared trips to Redis, by outcome", ["outcome"], registry=metrics
         )
@@ -104,11 +105,14 @@ class RoundTrips:
                 unknown = one.script if isinstance(answer, NoScriptError) else None
                 _settle(one, answer if unknown is None else await self._teach(unknown, one.command))
         except (RedisError, OSError, TimeoutError) as away:
-            self._resting_until = self._clock.monotonic() + REST_S
+            self._resting_until, self._away = self._clock.monotonic() + REST_S, True
             self._trips.labels("failed").inc()
             _log.warning("redis away", error=type(away).__name__)
             return _fail(asked)
         self._trips.labels("made").inc()
+        if self._away:
+            self._away = False
+            _log.info("redis back")
         return None
 
     async def _teach(self, script: Script, command: tuple[Argument, ...]) -> object:

@@ -1,5 +1,8 @@
+from contextlib import suppress
+
 import pytest
 from prometheus_client import CollectorRegistry
+from structlog.testing import capture_logs
 
 from agents.breaker import FAULTS_TO_OPEN, OPEN_S, Breakers
 from agents.errors import (
@@ -83,6 +86,36 @@ async def test_a_trial_that_fails_opens_it_again(breakers: Breakers, clock: Fake
     await clock.advance(OPEN_S)
     call(breakers)
     call(breakers)
+
+
+async def test_that_a_runtime_is_spared_is_told_until_a_call_is_answered(breakers: Breakers, clock: FakeClock) -> None:
+    for _ in range(FAULTS_TO_OPEN - 1):
+        call(breakers, RuntimeUnreachableError)
+    await breakers.check()
+    call(breakers, RuntimeUnreachableError)
+    await clock.advance(OPEN_S)
+    with pytest.raises(RuntimeSparedError):
+        await breakers.check()
+    call(breakers)
+    await breakers.check()
+
+
+async def test_the_log_names_the_runtime_when_it_is_spared_and_when_it_is_back(
+    breakers: Breakers, clock: FakeClock
+) -> None:
+    with capture_logs() as lines:
+        for _ in range(2):
+            for _ in range(FAULTS_TO_OPEN):
+                with suppress(RuntimeSparedError):
+                    call(breakers, RuntimeUnreachableError)
+            await clock.advance(OPEN_S)
+        call(breakers)
+        call(breakers)
+    assert [(line["event"], line["runtime"], line["log_level"]) for line in lines] == [
+        ("runtime_spared", ONE, "warning"),
+        ("runtime_back", ONE, "info"),
+    ]
+    assert lines[0]["code"] == "runtime_unreachable"
 
 
 def test_repeats_stay_within_a_fifth_of_all_calls() -> None:

@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
+from jobs import queue
 from jobs.execute import TickOutcome
 from jobs.lease import LEASE_S, Tick
-from jobs.queue import connect
+from jobs.queue import PAY_EVERY_S, connect
 from jobs.worker import JobWorker, RunTick
 from ops.devstack.process import free_port, stop
 from ops.devstack.stores import start_redis
@@ -21,6 +22,7 @@ from tenancy.clock import SystemClock
 from tenancy.data_models import JobRecord, Status
 from tenancy.errors import StoreUnavailableError
 from tenancy.ids import TenantId
+from tests.clock import FakeClock
 from tests.conftest import Aws
 from tests.jobs.conftest import Floor, make_floor
 from tests.jobs.parts import Gate, make_agent
@@ -198,6 +200,40 @@ async def test_a_redis_that_hangs_does_not_hang_a_submission(
     server.send_signal(signal.SIGCONT)
     await redis.aclose()
     await stop(server)
+
+
+async def test_a_tick_that_redis_did_not_take_is_asked_for_again_once_redis_is_back(
+    aws: Aws, tenant_id: Callable[[], TenantId], tmp_path: Path, clock: FakeClock
+) -> None:
+    port = free_port()
+    redis = connect(f"redis://127.0.0.1:{port}/0")
+    floor = make_floor(aws, redis, clock, tenant_id(), make_agent())
+    job = await floor.submit()
+    assert floor.count("lockgate_job_ticks_owed") == 1
+    server = await start_redis(port, tmp_path / "data", tmp_path / "log")
+    paying = asyncio.create_task(floor.queue.run())
+    await clock.until_sleeping()
+    await clock.advance(PAY_EVERY_S)
+    await clock.until_sleeping()
+    assert await floor.due() == [Tick(job.tenant_id, job.job_id, job.fence)]
+    assert floor.count("lockgate_job_ticks_owed") == 0
+    paying.cancel()
+    await redis.aclose()
+    await stop(server)
+
+
+async def test_of_the_ticks_owed_the_oldest_goes_where_there_are_too_many(
+    aws: Aws, tenant_id: Callable[[], TenantId], clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(queue, "ENQUEUE_TIMEOUT_S", 0.0)
+    monkeypatch.setattr(queue, "OWED_LIMIT", 2)
+    redis = connect(f"redis://127.0.0.1:{free_port()}/0")
+    floor = make_floor(aws, redis, clock, tenant_id(), make_agent())
+    for _ in range(3):
+        await floor.submit()
+    assert floor.count("lockgate_job_enqueue_failures_total") == 3
+    assert floor.count("lockgate_job_ticks_owed") == 2
+    await redis.aclose()
 
 
 async def test_a_worker_killed_in_the_middle_of_a_start_leaves_a_job_that_another_one_ends(

@@ -1,11 +1,14 @@
 import asyncio
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 from prometheus_client import CollectorRegistry
 from redis.asyncio import Redis
+from structlog.testing import capture_logs
 
-from ops.devstack.process import free_port
+from ops.devstack.process import free_port, stop
+from ops.devstack.stores import start_redis
 from tenancy.ids import TenantId
 from tenancy.scope import TenantScope, entered
 from tenancy.trips import REST_S, RedisAwayError, RoundTrips, Script
@@ -68,6 +71,23 @@ async def test_redis_away_is_told_and_then_left_alone(clock: FakeClock, metrics:
         with pytest.raises(RedisAwayError):
             await trips.send("GET", "k")
         assert trips_made(metrics, "failed") == 2
+
+
+async def test_the_log_says_that_redis_is_away_and_once_that_it_is_back(
+    tmp_path: Path, clock: FakeClock, metrics: CollectorRegistry
+) -> None:
+    port = free_port()
+    with capture_logs() as lines:
+        async with Redis.from_url(f"redis://127.0.0.1:{port}") as redis:
+            trips = RoundTrips(redis, clock=clock, metrics=metrics)
+            with pytest.raises(RedisAwayError):
+                await trips.send("GET", "k")
+            server = await start_redis(port, tmp_path / "data", tmp_path / "log")
+            await clock.advance(REST_S)
+            for _ in range(2):
+                await trips.send("GET", "k")
+        await stop(server)
+    assert [line["event"] for line in lines] == ["redis away", "redis back"]
 
 
 async def test_what_nobody_waits_for_is_still_done(redis: Redis, clock: FakeClock, metrics: CollectorRegistry) -> None:

@@ -10,8 +10,11 @@ plain numbers that the server looks at once a second: ten thousand idle connecti
 """
 
 import asyncio
+import fcntl
 import logging
 import math
+import sys
+import termios
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum
@@ -79,7 +82,18 @@ class Keeper(Protocol):
 class Connection(web.RequestHandler):
     """A connection of the public API."""
 
-    __slots__ = ("_ahead", "_broken", "_content", "_head_bytes", "_keeper", "_phase", "_unsent", "_wire", "deadline_s")
+    __slots__ = (
+        "_ahead",
+        "_broken",
+        "_content",
+        "_head_bytes",
+        "_keeper",
+        "_phase",
+        "_unsent",
+        "_wire",
+        "deadline_s",
+        "fault",
+    )
 
     def __init__(self, keeper: Keeper, server: web.Server, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__(
@@ -100,6 +114,8 @@ class Connection(web.RequestHandler):
         self._broken = False
         self._head_bytes = self._ahead = self._unsent = 0
         self.deadline_s = math.inf
+        # What is wrong with the request being served.
+        self.fault: LockgateError | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin, or say at once that there is no room."""
@@ -126,8 +142,7 @@ class Connection(web.RequestHandler):
     def begin(self, content: StreamReader) -> int:
         """Take note that a request is being served; return how many bytes came until it was."""
         received, self._head_bytes, self._ahead = self._head_bytes, 0, 0
-        self._content = content
-        self._wait(Phase.SERVING, math.inf)
+        self._content, self._phase, self.deadline_s = content, Phase.SERVING, math.inf
         return received
 
     def handle_error(
@@ -184,7 +199,7 @@ class Connection(web.RequestHandler):
                 pass
             case Phase.HEAD:
                 self._say(RequestTimeoutError())
-            case Phase.SERVING if self._wire is not None and self._wire.get_write_buffer_size() < self._unsent:
+            case Phase.SERVING if self._unsent_bytes() < self._unsent:
                 self._watch_reader()
             case _:
                 self.abort()
@@ -209,9 +224,19 @@ class Connection(web.RequestHandler):
         return True
 
     def _watch_reader(self) -> None:
-        self._unsent = 0 if self._wire is None else self._wire.get_write_buffer_size()
+        self._unsent = self._unsent_bytes()
         if self._phase is Phase.SERVING:
             self._wait(Phase.SERVING, self._keeper.patience.stall_s)
+
+    def _unsent_bytes(self) -> int:
+        """Return how much the reader has not taken, what the kernel holds for it counted in."""
+        if self._wire is None:
+            return 0
+        unsent = self._wire.get_write_buffer_size()
+        with suppress(OSError):
+            queued = fcntl.ioctl(self._wire.get_extra_info("socket").fileno(), termios.TIOCOUTQ, bytes(4))
+            unsent += int.from_bytes(queued, sys.byteorder)
+        return unsent
 
     def _wait(self, phase: Phase, seconds: float) -> None:
         self._phase = phase
@@ -247,6 +272,6 @@ class Connection(web.RequestHandler):
 
 def _leaves_much_unread(request: web.BaseRequest) -> bool:
     """Tell whether more of the body is left than is worth reading only to keep the connection."""
-    if AWAITS_CONTINUE in request:
-        return True
-    return not request.content.is_eof() and (request.content_length or math.inf) > LEFTOVER_LIMIT_BYTES
+    if request.content.is_eof():
+        return False
+    return AWAITS_CONTINUE in request or (request.content_length or math.inf) > LEFTOVER_LIMIT_BYTES

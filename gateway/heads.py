@@ -4,6 +4,7 @@ Whatever two servers could read in two ways (RFC 9112, 11.2) is refused, and its
 """
 
 import re
+from functools import lru_cache
 from typing import Final
 
 from aiohttp import hdrs
@@ -40,7 +41,8 @@ def fault_of(message: RawRequestMessage, received_bytes: int) -> LockgateError |
         return RequestMalformedError()
     if len(headers.get(hdrs.CONTENT_LENGTH, "")) > LENGTH_DIGITS:
         return BodyLengthAbsurdError()
-    if awaits_continue(message) and headers[hdrs.EXPECT].lower() != CONTINUE:
+    expectation = headers.get(hdrs.EXPECT)
+    if expectation is not None and message.version == HttpVersion11 and expectation.lower() != CONTINUE:
         return ExpectationFailedError()
     return None
 
@@ -57,18 +59,18 @@ def fault_of_parser(failure: BaseException | None) -> LockgateError:
     return RequestMalformedError()
 
 
-def awaits_continue(message: RawRequestMessage) -> bool:
-    """Tell whether the caller expects a word before it sends its body; HTTP/1.0 knows no such thing."""
-    return message.version == HttpVersion11 and hdrs.EXPECT in message.headers
-
-
 def _is_ambiguous(message: RawRequestMessage) -> bool:
     if message.version not in _VERSIONS or message.method == hdrs.METH_CONNECT:
         return True
     coding = message.headers.get(hdrs.TRANSFER_ENCODING)
     if coding is not None and (coding.lower() != "chunked" or message.version != HttpVersion11):
         return True
-    return not _HOST.fullmatch(message.headers.get(hdrs.HOST, ""))
+    return not _is_host(message.headers.get(hdrs.HOST, ""))
+
+
+@lru_cache(maxsize=256)
+def _is_host(text: str) -> bool:
+    return _HOST.fullmatch(text) is not None
 
 
 def _size(message: RawRequestMessage) -> int:

@@ -19,7 +19,7 @@ from prometheus_client import CollectorRegistry, Gauge
 from gateway.bodies import AWAITS_CONTINUE
 from gateway.connection import Connection, Patience
 from gateway.errors import OverloadedError
-from gateway.heads import awaits_continue, fault_of
+from gateway.heads import fault_of
 from gateway.middleware import Edge
 from gateway.shedding import EXEMPT, Overload
 from tenancy.clock import Clock
@@ -28,7 +28,6 @@ from tenancy.errors import LockgateError
 LOOK_S: Final = 1.0
 # Turned away at the door, a connection is told so; this many at once, and not even that.
 TURNED_AWAY_LIMIT: Final = 256
-_FAULT: Final = web.RequestKey("fault", LockgateError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,27 +114,25 @@ class GatewayServer(web.Server):
         writer: AbstractStreamWriter,
         task: "asyncio.Task[None]",
     ) -> web.BaseRequest:
-        received = cast("Connection", protocol).begin(payload)
-        make = self._served.request_factory
+        connection, make = cast("Connection", protocol), self._served.request_factory
+        received = connection.begin(payload)
         if message.method == "UNKNOWN":
             # The stand-in for what the parser refused.
             return make(message._replace(version=HttpVersion11), payload, protocol, writer, task)
-        fault = fault_of(message, received)
-        waits = fault is None and awaits_continue(message)
+        fault = connection.fault = fault_of(message, received)
         if fault is not None or message.upgrade:
             # No other protocol is spoken, and where an upgraded connection goes on is anybody's guess.
             message = message._replace(version=HttpVersion11, should_close=True)
-        if hdrs.EXPECT in message.headers:
-            message = message._replace(headers=_without_expect(message))
-        request = make(message, payload, protocol, writer, task)
-        if fault is not None:
-            request[_FAULT] = fault
-        if waits:
+        if hdrs.EXPECT not in message.headers:
+            return make(message, payload, protocol, writer, task)
+        request = make(message._replace(headers=_without_expect(message)), payload, protocol, writer, task)
+        # HTTP/1.0 knows no such thing.
+        if message.version == HttpVersion11:
             request[AWAITS_CONTINUE] = True
         return request
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
-        fault = request.get(_FAULT)
+        fault = cast("Connection", request.protocol).fault
         if fault is None and self._overload.over() and request.path not in EXEMPT:
             fault = OverloadedError()
         if fault is not None:

@@ -77,6 +77,7 @@ class Site:
     held: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(0))
     left: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(0))
     sent: int = 0
+    connections: Callable[[], list[web.RequestHandler]] = list
 
     async def connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         """Open a connection."""
@@ -155,6 +156,9 @@ async def site(
     ) as runner:
         await web.TCPSite(runner, "127.0.0.1", 0, backlog=1024).start()
         running.port = runner.addresses[0][1]
+        server = runner.server
+        assert server is not None
+        running.connections = lambda: server.connections
         yield running
 
 
@@ -166,6 +170,10 @@ def routes(running: Site, pace: Pace) -> list[tuple[str, str, Handler]]:
 
     async def body(request: web.Request) -> web.StreamResponse:
         read = await read_json(request, BODY_LIMIT, pace)
+        return web.Response(body=b"%d" % len(read))
+
+    async def upload(request: web.Request) -> web.StreamResponse:
+        read = await read_json(request, 1024 * BODY_LIMIT, pace)
         return web.Response(body=b"%d" % len(read))
 
     async def held(_request: web.Request) -> web.StreamResponse:
@@ -185,9 +193,11 @@ def routes(running: Site, pace: Pace) -> list[tuple[str, str, Handler]]:
         events = EventStream(response, running.clock)
         running.held.release()
         try:
-            while True:
+            while running.sent < int(request.query.get("bytes", "1000000000")):
                 await events.chunk(b"x" * 65_536)
                 running.sent += 65_536
+            await running.release.wait()
+            return response
         finally:
             running.left.release()
 
@@ -195,6 +205,7 @@ def routes(running: Site, pace: Pace) -> list[tuple[str, str, Handler]]:
         ("GET", "/hello", hello),
         ("GET", "/v1/health", hello),
         ("POST", "/body", body),
+        ("POST", "/upload", upload),
         ("GET", "/held", held),
         ("GET", "/fail", fail),
         ("GET", "/flood", flood),

@@ -19,6 +19,7 @@ TOKEN = b"eyJ" + MARK * 10 + b"." + MARK * 20 + b".c2ln"
 BEARER = b"Authorization: Bearer " + TOKEN + b"\r\n"
 HEAD = b" HTTP/1.1\r\nHost: a\r\n" + BEARER
 CHUNKED = b"Content-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
+CHUNKS = b"POST /body" + HEAD + CHUNKED
 FAILURES = {
     "an internal error that quotes the token": b"GET /fail" + HEAD + b"\r\n",
     "a token beyond a header's size": b"GET /hello" + HEAD + b"X-Token: " + TOKEN * 200 + b"\r\n\r\n",
@@ -28,8 +29,8 @@ FAILURES = {
     "a token as a request id": b"GET /nowhere" + HEAD + b"X-Request-Id: " + TOKEN * 9 + b"\r\n\r\n",
     "a token in a trace": b"GET /nowhere" + HEAD + b"traceparent: " + TOKEN + b"\r\ntracestate: " + TOKEN + b"\r\n\r\n",
     "a token in a body": b"POST /body" + HEAD + b"Content-Type: x/y\r\nContent-Length: 400\r\n\r\n" + TOKEN,
-    "a token in a chunk's size": b"POST /body" + HEAD + CHUNKED + TOKEN + b"\r\n",
-    "a token in a chunk": b"POST /body" + HEAD + CHUNKED + b"5\r\n" + TOKEN,
+    "a token in a chunk's size": CHUNKS + TOKEN + b"\r\n",
+    "a token in a chunk": CHUNKS + b"5\r\n" + TOKEN,
     "half a head": b"GET /hello" + HEAD,
     "half a body": b"POST /body" + HEAD + b"Content-Type: application/json\r\nContent-Length: 900\r\n\r\n" + TOKEN,
     "escape sequences and line ends": b"GET /%1b%5b31m%0d%0a%e2%80%a8" + HEAD + b"User-Agent: \xe2\x80\xa8\r\n\r\n",
@@ -57,12 +58,17 @@ async def process(log: Path) -> AsyncIterator[Site]:
 
 async def test_neither_tokens_nor_other_words_of_attackers_are_written_down(tmp_path: Path) -> None:
     log = tmp_path / "log"
-    said = [*FAILURES.values(), *(attack + LAST for attack, _, _ in REFUSED.values())]
-    said += [line + HEAD + b"\r\n" + LAST for line, _, _ in ROUTED.values()]
+    whole = [*FAILURES.values(), *(attack + LAST for attack, _, _ in REFUSED.values())]
+    whole += [line + HEAD + b"\r\n" + LAST for line, _, _ in ROUTED.values()]
+    broken = [(CHUNKS, TOKEN + b"\r\n"), (CHUNKS, b"5\r\n" + TOKEN), (CHUNKS + b"5\r\n" + TOKEN[:5], TOKEN)]
+    said: list[tuple[bytes, ...]] = [*((attack,) for attack in whole), *broken]
     async with process(log) as server:
         for attack in said:
             reader, writer = await server.connect()
-            writer.write(attack)
+            for part in attack[:-1]:
+                writer.write(part)
+                await server.arrived()
+            writer.write(attack[-1])
             assert await reader.read(9) == b"HTTP/1.1 "
             await gone(writer)
     text = log.read_text()

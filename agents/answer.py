@@ -56,18 +56,29 @@ class HttpAnswer:
             parts.append(part)
         return _checked(b"".join(parts))
 
-    async def events(self) -> AsyncGenerator[AgentEvent, None]:
-        """Yield the answer's events as they arrive; one that is no stream is one event. Raises RuntimeFaultError."""
+    async def events(self) -> AsyncGenerator[list[AgentEvent], None]:
+        """Yield the answer's events as they arrive, an AgentError alone; one that is no stream is one event.
+
+        Raises RuntimeFaultError.
+        """
         if not self._streams:
             # In JSON a carriage return can only stand between tokens; in an event's data it would end a line.
-            yield AgentChunk((await self.read()).replace(b"\r", b" "))
+            yield [AgentChunk((await self.read()).replace(b"\r", b" "))]
             return
         splitter = EventSplitter(limit_bytes=self._limits.event_bytes)
-        while part := await self._part():
-            for event in splitter.feed(part):
-                yield event
-        for event in splitter.finish():
-            yield event
+        with reading():
+            while part := await self._response.content.readany():
+                arrived: list[AgentEvent] = []
+                try:
+                    # What came before an event that is refused is there when it is.
+                    arrived += splitter.feed(part)
+                except AgentAnswerTooLargeError:
+                    yield arrived
+                    raise
+                if arrived:
+                    yield arrived
+            for event in splitter.finish():
+                yield [event]
 
     async def _part(self) -> bytes:
         """Return some more of the body, nothing at its end."""

@@ -61,8 +61,11 @@ class Answer(Protocol):
         """Return the whole answer's JSON; raises RuntimeFaultError."""
         ...
 
-    def events(self) -> AsyncGenerator[AgentEvent, None]:
-        """Yield the answer's events as they arrive; raises RuntimeFaultError."""
+    def events(self) -> AsyncGenerator[list[AgentEvent], None]:
+        """Yield the answer's events as they arrive, those of one read together, an AgentError alone.
+
+        Raises RuntimeFaultError.
+        """
         ...
 
 

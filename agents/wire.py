@@ -5,7 +5,7 @@ them, costs two searches and a slice. Line ends may be LF, CRLF or CR; data neve
 bytes is bounded by the limit of one event.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 import orjson
@@ -39,21 +39,20 @@ class EventSplitter:
         # An error event is one only if it is the last: until the next event or the end, it may be ordinary data.
         self._held: bytes | None = None
 
-    def feed(self, data: bytes) -> Iterator[AgentEvent]:
-        """Yield the events that these bytes complete."""
+    def feed(self, data: bytes) -> Iterable[AgentEvent]:
+        """Return the events that these bytes complete; going through them may raise."""
         if self._after_cr or b"\r" in data:
             data = self._with_lf(data)
         if self._is_one_plain_event(data):
-            yield AgentChunk(data[len(_PREFIX) : -2])
-            return
+            return (AgentChunk(data[len(_PREFIX) : -2]),)
         if self._pending:
             self._pending += data
             if self._pending.find(b"\n\n", self._searched) < 0 and not self._ends_comment():
                 self._wait()
-                return
+                return ()
             data = bytes(self._pending)
             self._pending.clear()
-        yield from self._split(data)
+        return self._split(data)
 
     def finish(self) -> Iterator[AgentEvent]:
         """Yield what the end of the answer completes; raises StreamInterruptedError if it ends inside a line."""

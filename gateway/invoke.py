@@ -13,7 +13,7 @@ frees all of it, stops the agent's work and closes the record.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -23,7 +23,7 @@ from aiohttp import web
 
 from agents.catalog import Catalog
 from agents.errors import AgentFailedError, RuntimeFaultError
-from agents.invocation import AgentError, Answer, Invocation, Invoke, TraceHeaders
+from agents.invocation import AgentError, AgentEvent, Answer, Invocation, Invoke, TraceHeaders
 from agents.sessions import Sessions
 from agents.turns import Turns
 from gateway.bodies import InvocationBody, read_invocation
@@ -126,17 +126,18 @@ class Run:
         self.answer_bytes = len(body)
         return body
 
-    async def chunks_of_answer(self) -> AsyncGenerator[bytes, None]:
-        """Yield each event's own JSON; raises AgentFailedError where the agent raised."""
-        async with aclosing(self.answer.events()) as events:
-            async for event in events:
-                if self.first_byte_s is None:
-                    self.first_byte_s = self.lasted_s
-                if isinstance(event, AgentError):
-                    raise AgentFailedError(event.kind)
-                self.chunks += 1
-                self.answer_bytes += len(event.data)
-                yield event.data
+    def metered(self, events: Sequence[AgentEvent]) -> list[bytes]:
+        """Count events as they pass and return their JSON; raises AgentFailedError where the agent raised."""
+        if self.first_byte_s is None:
+            self.first_byte_s = self.lasted_s
+        chunks = []
+        for event in events:
+            if isinstance(event, AgentError):
+                raise AgentFailedError(event.kind)
+            chunks.append(event.data)
+            self.answer_bytes += len(event.data)
+        self.chunks += len(chunks)
+        return chunks
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,9 +210,9 @@ class RequestPath:
             async with self._opened(admitted, self.durations.stream_s) as run:
                 await response.prepare(request)
                 await events.started(admitted.ids)
-                async with events.heartbeat(self.durations.heartbeat_s), aclosing(run.chunks_of_answer()) as chunks:
-                    async for data in chunks:
-                        await events.chunk(data)
+                async with events.heartbeat(self.durations.heartbeat_s), aclosing(run.answer.events()) as arrivals:
+                    async for arrived in arrivals:
+                        await events.chunk(*run.metered(arrived))
         except ConnectionResetError:
             raise
         except Exception as failure:

@@ -45,9 +45,10 @@ class EventStream:
         """Write the first event, with the time a client should wait before it reconnects."""
         await self._write(b"retry: %d\n" % RETRY_MS + self._next(b"invocation.started", orjson.dumps(details)))
 
-    async def chunk(self, data: bytes) -> None:
-        """Pass one of the agent's events on."""
-        await self._write(self._next(b"agent.chunk", data))
+    async def chunk(self, *data: bytes) -> None:
+        """Pass the agent's events on; those that came together are written together."""
+        if data:
+            await self._write(b"".join([self._next(b"agent.chunk", each) for each in data]))
 
     async def ended(self, event: str, details: dict[str, str]) -> None:
         """Write the terminal event."""

@@ -1,7 +1,7 @@
 """An admitted invocation, and the client under test."""
 
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import aclosing, asynccontextmanager
 from datetime import UTC, datetime
 
 from prometheus_client import CollectorRegistry
@@ -9,7 +9,7 @@ from prometheus_client import CollectorRegistry
 from agents.answer import AnswerLimits
 from agents.authorize import Authorizer, SigV4Authorizer
 from agents.breaker import Breakers
-from agents.invocation import Invocation, TraceHeaders
+from agents.invocation import AgentEvent, Answer, Invocation, TraceHeaders
 from agents.retries import RetryBudget
 from agents.runtime import AgentCore, RuntimeTimeouts, open_http
 from agents.sigv4 import SigV4Signer, StaticCredentials
@@ -87,3 +87,11 @@ async def agentcore(
             repeats=RetryBudget(metrics),
             jitter=lambda: 1.0,
         )
+
+
+async def one_by_one(answer: Answer) -> AsyncGenerator[AgentEvent, None]:
+    """Yield an answer's events, however they came."""
+    async with aclosing(answer.events()) as arrivals:
+        async for events in arrivals:
+            for event in events:
+                yield event

@@ -23,7 +23,7 @@ from ops.devstack.runtime.server import LocalAgentCore, Options
 from tenancy.clock import SystemClock
 from tenancy.data_models import AgentVersion, Mode
 from tenancy.ids import JobId, SessionId, new_invocation_id, new_job_id, new_session_id
-from tests.agents.given import NOW, TIMEOUTS, agent, agentcore, context, permit
+from tests.agents.given import NOW, TIMEOUTS, agent, agentcore, context, one_by_one, permit
 
 pytestmark = [
     pytest.mark.stack,
@@ -97,7 +97,7 @@ async def test_a_sync_call_is_answered_by_the_agent(running: Running) -> None:
 
 async def test_a_stream_is_the_agents_events_byte_for_byte(running: Running) -> None:
     wanted = running.invocation(Mode.STREAM, new_session_id(), prompt="hé you", failAfter=2)
-    async with running.core(permit(wanted), wanted) as answer, aclosing(answer.events()) as events:
+    async with running.core(permit(wanted), wanted) as answer, aclosing(one_by_one(answer)) as events:
         assert [event async for event in events] == [
             AgentChunk('{"index": 0, "text": "hé "}'.encode()),
             AgentChunk(b'{"index": 1, "text": "you"}'),
@@ -127,7 +127,7 @@ async def test_a_turn_stopped_in_band_ends_its_stream_and_keeps_its_session(runn
     session_id = new_session_id()
     boot_id = (await running.core.probe_job(running.agent, session_id, new_job_id(NOW))).boot_id
     wanted = running.invocation(Mode.STREAM, session_id, prompt="a b", delayMs=600_000)
-    async with running.core(permit(wanted), wanted) as answer, aclosing(answer.events()) as events:
+    async with running.core(permit(wanted), wanted) as answer, aclosing(one_by_one(answer)) as events:
         await anext(events)
         assert await running.core.stop_turn(running.agent, session_id, wanted.id)
         assert [event async for event in events] == [AgentError("StoppedError")]
@@ -137,7 +137,7 @@ async def test_a_turn_stopped_in_band_ends_its_stream_and_keeps_its_session(runn
 async def test_leaving_a_silent_stream_frees_its_session_for_the_next_turn(running: Running) -> None:
     session_id = new_session_id()
     wanted = running.invocation(Mode.STREAM, session_id, prompt="a b", delayMs=600_000)
-    async with running.core(permit(wanted), wanted) as answer, aclosing(answer.events()) as events:
+    async with running.core(permit(wanted), wanted) as answer, aclosing(one_by_one(answer)) as events:
         await anext(events)
     assert await running.read(session_id, prompt="next") == b'{"echo": "next"}'
 

@@ -33,7 +33,18 @@ from ops.devstack.process import free_port
 from tenancy.admission import Permit
 from tenancy.data_models import Mode
 from tenancy.errors import TenantAccessViolation
-from tests.agents.given import CREDENTIALS, INVOCATION, REGION, SESSION, agent, agentcore, context, invocation, permit
+from tests.agents.given import (
+    CREDENTIALS,
+    INVOCATION,
+    REGION,
+    SESSION,
+    agent,
+    agentcore,
+    context,
+    invocation,
+    one_by_one,
+    permit,
+)
 from tests.agents.upstream import SESSION as SESSION_HEADER
 from tests.agents.upstream import Received, breaks_after, chunk, chunked, hangs, http, refuse, upstream
 from tests.clock import FakeClock
@@ -50,7 +61,7 @@ async def read(core: AgentCore, wanted: Invocation | None = None) -> bytes:
 @asynccontextmanager
 async def streaming(core: AgentCore) -> AsyncIterator[AsyncGenerator[AgentEvent, None]]:
     wanted = invocation(Mode.STREAM)
-    async with core(permit(wanted), wanted) as answer, aclosing(answer.events()) as events:
+    async with core(permit(wanted), wanted) as answer, aclosing(one_by_one(answer)) as events:
         yield events
 
 
@@ -319,6 +330,21 @@ async def test_an_answer_that_is_not_an_agents_is_a_fault(script: bytes, fault: 
     async with upstream(script) as server, agentcore(server.url) as core:
         assert await _fault_of(read(core)) is fault
     assert len(server.received) == 1
+
+
+async def test_events_of_one_read_come_together() -> None:
+    wanted = invocation(Mode.STREAM)
+    body = chunked() + chunk(b"data: 1\n\ndata: 2\n\n") + chunk(b"")
+    async with upstream(body) as server, agentcore(server.url) as core, core(permit(wanted), wanted) as answer:
+        assert await anext(answer.events()) == [AgentChunk(b"1"), AgentChunk(b"2")]
+
+
+async def test_what_came_with_an_event_too_large_is_there_before_the_fault() -> None:
+    body = chunked() + chunk(b"data: 1\n\ndata: " + b"x" * 1000 + b"\n\n")
+    async with upstream(body) as server, agentcore(server.url) as core, streaming(core) as events:
+        assert await anext(events) == AgentChunk(b"1")
+        with pytest.raises(AgentAnswerTooLargeError):
+            await anext(events)
 
 
 async def test_an_event_too_large_ends_the_stream() -> None:

@@ -41,3 +41,22 @@ async def test_a_silent_stream_is_kept_alive_by_comments(aiohttp_client: Aiohttp
     assert text.index("invocation.started") < text.index("keep-alive") < text.index("invocation.completed")
     assert "id: 1\n" in text
     assert "id: 2\n" in text
+
+
+async def test_events_that_came_together_are_numbered_one_by_one(
+    aiohttp_client: AiohttpClient, clock: FakeClock
+) -> None:
+    async def handler(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse(headers=HEADERS)
+        await response.prepare(request)
+        events = EventStream(response, clock)
+        await events.chunk(b"1", b"2")
+        await events.chunk()
+        await events.chunk(b"3")
+        return response
+
+    app = web.Application()
+    app.router.add_get("/", handler)
+    client: TestClient[web.Request, web.Application] = await aiohttp_client(app)
+    answer = await client.get("/")
+    assert await answer.read() == b"".join(frame(number, b"agent.chunk", b"%d" % number) for number in (1, 2, 3))

@@ -61,7 +61,7 @@ class Turns:
             yield
         finally:
             del self._held[key]
-            self._trips.run(_OWNED, (key,), invocation_id, 0)
+            self._trips.run(_OWNED, (key,), invocation_id, 0, keep_s=LEASE_S)
 
     @asynccontextmanager
     async def renewing(self) -> AsyncIterator[None]:

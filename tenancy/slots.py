@@ -126,7 +126,7 @@ class Slots:
             leased.discard(invocation_id)
             if not leased:
                 self._leased.pop(tenant_id, None)
-            self._trips.send("ZREM", key, invocation_id)
+            self._trips.send("ZREM", key, invocation_id, keep_s=LEASE_S)
 
     async def _claimed(self, answer: asyncio.Future[object]) -> bool:
         try:

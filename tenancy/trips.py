@@ -2,9 +2,11 @@
 
 What is asked for while a trip is under way goes with the next one, so a busy process pays one trip for many callers
 and a quiet one waits for nobody. Redis away is an answer like any other: each caller decides what it does without.
+What must be heard all the same, such as that a lease is given back, is kept for some seconds and goes first.
 """
 
 import asyncio
+from collections import deque
 from contextvars import Context
 from dataclasses import dataclass
 from hashlib import sha1
@@ -20,6 +22,8 @@ from tenancy.errors import LockgateError
 
 # How long Redis is left alone after it failed, so that an outage does not cost every caller a time-out.
 REST_S: Final = 1.0
+# The newest that are kept; what is lost beyond runs out by itself.
+_KEPT: Final = 10_000
 Argument = str | int | float | bytes
 
 _log = structlog.get_logger("tenancy.trips")
@@ -49,7 +53,8 @@ class _Asked:
 
     command: tuple[Argument, ...]
     answer: asyncio.Future[object]
-    script: Script | None = None
+    script: Script | None
+    kept_until_s: float
 
 
 class RoundTrips:
@@ -59,6 +64,7 @@ class RoundTrips:
         self._redis = redis
         self._clock = clock
         self._asked: list[_Asked] = []
+        self._kept: deque[_Asked] = deque(maxlen=_KEPT)
         self._trip: asyncio.Task[None] | None = None
         self._resting_until = float("-inf")
         self._away = False
@@ -66,26 +72,31 @@ class RoundTrips:
             "lockgate_redis_trips_total", "Shared trips to Redis, by outcome", ["outcome"], registry=metrics
         )
 
-    def send(self, *command: Argument) -> asyncio.Future[object]:
-        """Send a command with the next trip; the future raises RedisAwayError. Nobody has to wait for it."""
-        return self._ask(_Asked(command, asyncio.get_running_loop().create_future()))
+    def send(self, *command: Argument, keep_s: float = 0.0) -> asyncio.Future[object]:
+        """Send a command with the next trip; the future raises RedisAwayError. Nobody has to wait for it.
 
-    def run(self, script: Script, keys: tuple[str, ...], *arguments: Argument) -> asyncio.Future[object]:
-        """Run a script with the next trip; the future raises RedisAwayError. Nobody has to wait for it."""
-        command = ("EVALSHA", script.sha, len(keys), *keys, *arguments)
-        return self._ask(_Asked(command, asyncio.get_running_loop().create_future(), script))
+        One that Redis did not take is sent again for `keep_s`: it may then be done twice.
+        """
+        return self._ask(command, None, keep_s)
+
+    def run(
+        self, script: Script, keys: tuple[str, ...], *arguments: Argument, keep_s: float = 0.0
+    ) -> asyncio.Future[object]:
+        """Run a script as `send` sends a command."""
+        return self._ask(("EVALSHA", script.sha, len(keys), *keys, *arguments), script, keep_s)
 
     async def aclose(self) -> None:
         """Return once nothing is under way any more."""
         while self._trip is not None:
             await asyncio.wait([self._trip])
 
-    def _ask(self, asked: _Asked) -> asyncio.Future[object]:
-        self._asked.append(asked)
+    def _ask(self, command: tuple[Argument, ...], script: Script | None, keep_s: float) -> asyncio.Future[object]:
+        answer: asyncio.Future[object] = asyncio.get_running_loop().create_future()
+        self._asked.append(_Asked(command, answer, script, self._clock.monotonic() + keep_s))
         if self._trip is None:
             # Outlives the request that happens to begin it: it must not inherit its tenant.
             self._trip = asyncio.get_running_loop().create_task(self._travel(), context=Context())
-        return asked.answer
+        return answer
 
     async def _travel(self) -> None:
         try:
@@ -98,7 +109,8 @@ class RoundTrips:
     async def _go(self, asked: list[_Asked]) -> None:
         if self._clock.monotonic() < self._resting_until:
             self._trips.labels("skipped").inc()
-            return _fail(asked)
+            return self._lose(asked)
+        asked = [*self._still_kept(), *asked]
         try:
             answers = await self._pipeline([one.command for one in asked])
             for one, answer in zip(asked, answers, strict=True):
@@ -108,12 +120,22 @@ class RoundTrips:
             self._resting_until, self._away = self._clock.monotonic() + REST_S, True
             self._trips.labels("failed").inc()
             _log.warning("redis away", error=type(away).__name__)
-            return _fail(asked)
+            return self._lose(asked)
         self._trips.labels("made").inc()
         if self._away:
             self._away = False
             _log.info("redis back")
         return None
+
+    def _still_kept(self) -> list[_Asked]:
+        now_s, kept = self._clock.monotonic(), list(self._kept)
+        self._kept.clear()
+        return [one for one in kept if one.kept_until_s > now_s]
+
+    def _lose(self, asked: list[_Asked]) -> None:
+        now_s = self._clock.monotonic()
+        self._kept.extend(one for one in asked if one.kept_until_s > now_s)
+        _fail(asked)
 
     async def _teach(self, script: Script, command: tuple[Argument, ...]) -> object:
         [answer] = await self._pipeline([("EVAL", script.text, *command[2:])])

@@ -1,6 +1,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
 
 import pytest
 from prometheus_client import CollectorRegistry
@@ -8,10 +9,11 @@ from redis.asyncio import Redis
 
 from agents.errors import SessionBusyError
 from agents.turns import LEASE_S, RENEW_S, Turns
-from ops.devstack.process import free_port
+from ops.devstack.process import free_port, stop
+from ops.devstack.stores import start_redis
 from tenancy.ids import InvocationId, SessionId, TenantId
 from tenancy.keys import turn_key
-from tenancy.trips import RoundTrips
+from tenancy.trips import REST_S, RoundTrips
 from tests.clock import FakeClock
 
 pytestmark = pytest.mark.stack
@@ -58,6 +60,25 @@ async def test_one_turn_of_a_session_at_a_time_across_processes(redis_url: str, 
                     pass
         async with process(redis_url, clock) as third, third.turn(ACME, SESSION, TWO, fresh=False):
             pass
+
+
+async def test_a_turn_that_ended_while_redis_was_away_holds_its_session_no_longer(
+    tmp_path: Path, clock: FakeClock
+) -> None:
+    port, another = free_port(), SessionId("ses_" + "1" * 48)
+    server = await start_redis(port, tmp_path / "data", tmp_path / "log")
+    async with process(f"redis://127.0.0.1:{port}", clock) as turns:
+        async with turns.turn(ACME, SESSION, ONE, fresh=False):
+            await stop(server)
+        async with turns.turn(ACME, another, TWO, fresh=False):
+            pass
+        server = await start_redis(port, tmp_path / "data", tmp_path / "log")
+        async with Redis.from_url(f"redis://127.0.0.1:{port}") as redis:
+            assert await redis.get(turn_key(ACME, SESSION)) == ONE.encode()
+        await clock.advance(REST_S)
+        async with passing(clock), turns.turn(ACME, SESSION, TWO, fresh=False):
+            pass
+    await stop(server)
 
 
 async def test_a_turn_whose_end_is_not_known_everywhere_yet_does_not_refuse_the_next_one(

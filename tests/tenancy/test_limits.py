@@ -6,13 +6,15 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
 from prometheus_client import CollectorRegistry
 from redis.asyncio import Redis
 
-from ops.devstack.process import free_port
+from ops.devstack.process import free_port, stop
+from ops.devstack.stores import start_redis
 from tenancy.days import Days
 from tenancy.errors import ConcurrencyLimitError, DailyLimitError
 from tenancy.ids import InvocationId, TenantId
@@ -276,6 +278,20 @@ async def test_a_process_alone_gets_the_whole_of_a_large_cap(redis_url: str, clo
         await running.settled()
         assert running.count == 200
         await running.end()
+
+
+async def test_a_slot_given_back_while_redis_was_away_is_free_once_it_is_back(tmp_path: Path, clock: FakeClock) -> None:
+    port = free_port()
+    server = await start_redis(port, tmp_path / "data", tmp_path / "log")
+    async with process(f"redis://127.0.0.1:{port}", clock) as one:
+        async with one.slots.held(ACME, 1, InvocationId("inv_1")):
+            await stop(server)
+        await one.trips.aclose()
+        server = await start_redis(port, tmp_path / "data", tmp_path / "log")
+        await clock.advance(REST_S)
+        async with one.slots.held(ACME, 1, InvocationId("inv_2")):
+            pass
+    await stop(server)
 
 
 async def test_slots_of_a_large_cap_move_to_where_they_are_used(redis_url: str, clock: FakeClock) -> None:

@@ -26,6 +26,12 @@ async def redis(redis_url: str) -> AsyncIterator[Redis]:
 
 
 @pytest.fixture
+async def nobody() -> AsyncIterator[Redis]:
+    async with Redis.from_url(f"redis://127.0.0.1:{free_port()}") as client:
+        yield client
+
+
+@pytest.fixture
 def metrics() -> CollectorRegistry:
     return CollectorRegistry()
 
@@ -88,6 +94,19 @@ async def test_the_log_says_that_redis_is_away_and_once_that_it_is_back(
                 await trips.send("GET", "k")
         await stop(server)
     assert [line["event"] for line in lines] == ["redis away", "redis back"]
+
+
+async def test_what_was_not_taken_is_given_up_when_its_time_is_over(
+    redis: Redis, nobody: Redis, clock: FakeClock, metrics: CollectorRegistry
+) -> None:
+    trips = RoundTrips(nobody, clock=clock, metrics=metrics)
+    for key, keep_s in (("short", REST_S), ("long", 3 * REST_S), ("never", 0.0)):
+        with pytest.raises(RedisAwayError):
+            await trips.send("SET", key, "v", keep_s=keep_s)
+    await clock.advance(2 * REST_S)
+    nobody.connection_pool = redis.connection_pool
+    await trips.send("PING")
+    assert await redis.keys() == [b"long"]
 
 
 async def test_what_nobody_waits_for_is_still_done(redis: Redis, clock: FakeClock, metrics: CollectorRegistry) -> None:

@@ -14,7 +14,7 @@ frees all of it, stops the agent's work and closes the record.
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import aclosing, asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -260,7 +260,7 @@ class RequestPath:
         """Hold an invocation open for the block. Its record is readable on every process before the block begins."""
         invocation, run = admitted.invocation, Run(admitted.record, self.clock.monotonic)
         tenant_id = admitted.permit.ctx.tenant_id
-        async with self.turns.turn(tenant_id, invocation.session_id, invocation.id, fresh=admitted.fresh):
+        async with self._turn(admitted):
             stored = self.journal.stored(run.record)
             try:
                 async with self.live.serving(tenant_id, invocation.id, limit_s):
@@ -281,6 +281,13 @@ class RequestPath:
                     raise InvocationCancelledError from end
                 raise
             self._close(run, invocation, judge(None), None)
+
+    def _turn(self, admitted: Admitted) -> AbstractAsyncContextManager[None]:
+        invocation, fresh = admitted.invocation, admitted.fresh
+        if fresh and invocation.mode is Mode.SYNC:
+            # Its session is told with its answer: before this turn is over nobody can begin another.
+            return nullcontext()
+        return self.turns.turn(invocation.ctx.tenant_id, invocation.session_id, invocation.id, fresh=fresh)
 
     def _close(self, run: Run, invocation: Invocation, verdict: Verdict, end: BaseException | None) -> None:
         final = closed(run.record, verdict, run.chunks, run.answer_bytes, self.clock.now())

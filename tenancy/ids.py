@@ -29,6 +29,9 @@ _SESSION = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_-]{32,99}", re.ASCII)
 _REQUEST = re.compile(r"[A-Za-z0-9._:-]{1,128}", re.ASCII)
 
 _ALPHABET: Final = "0123456789abcdefghjkmnpqrstvwxyz"
+# Two digits at a time.
+_PAIRS: Final = [high + low for high in _ALPHABET for low in _ALPHABET]
+_SHIFTS: Final = range(120, -1, -10)
 
 
 def parse_tenant_id(text: str) -> TenantId:
@@ -102,8 +105,4 @@ def _parse_record(prefix: str, text: str, kind: str) -> str:
 
 def _sortable(now: datetime) -> str:
     number = (int(now.timestamp() * 1000) << 80) | secrets.randbits(80)
-    digits = []
-    for _ in range(26):
-        number, digit = divmod(number, 32)
-        digits.append(_ALPHABET[digit])
-    return "".join(reversed(digits))
+    return "".join([_PAIRS[number >> shift & 1023] for shift in _SHIFTS])

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from functools import lru_cache
 from typing import Final
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -55,6 +56,7 @@ LIMITS: Final = {
 }
 
 
+@lru_cache(maxsize=4096)  # every request asks, few tenants differ
 def limits_of(tier: Tier, overrides: LimitOverrides) -> Limits:
     """Return the tier's limits with the tenant's overrides laid over them."""
     return replace(LIMITS[tier], **overrides.model_dump(exclude_none=True))

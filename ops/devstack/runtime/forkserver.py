@@ -88,6 +88,9 @@ class ForkServer:
         except OSError as error:
             ours.close()
             raise AgentFaultError(f"{python} cannot be started: {error.strerror}") from error
+        except asyncio.CancelledError:
+            ours.close()
+            raise
         reader, writer = await asyncio.open_connection(sock=ours)
         server = cls(process, writer)
         server._tasks.spawn(server._listen(reader))

@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from gateway.admin.schemas import LimitsRequest
 from ops.cli.admin_api import connected
 from ops.cli.errors import ExitCode, complain
 from tenancy.errors import InvalidIdError
@@ -235,6 +236,9 @@ def _limits(said: list[str] | None) -> dict[str, JsonValue]:
         name, equals, number = one.partition("=")
         if not equals:
             raise typer.BadParameter(f"{one!r} is not NAME=NUMBER", param_hint="--limit")
+        if name not in _LIMIT_NAMES:
+            known = ", ".join(_LIMIT_NAMES)
+            raise typer.BadParameter(f"no limit is called {name!r}; there are: {known}", param_hint="--limit")
         limits[name] = _number_or_none(number)
     return limits
 
@@ -261,6 +265,8 @@ def _print(answer: JsonValue, output: Format) -> None:
     Console().print(table)
 
 
+# As the API calls them.
+_LIMIT_NAMES: Final = sorted(map(to_camel, LimitsRequest.model_fields))
 _UNLIMITED: Final = "unlimited"
 
 

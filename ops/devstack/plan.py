@@ -16,7 +16,7 @@ from ops.devstack.layout import CHECKOUT, DevKeys, Layout
 from ops.devstack.parts import Part
 from ops.devstack.ports import Ports
 from ops.devstack.process import listens, spawn, until_ready
-from ops.devstack.stores import start_redis, start_store
+from ops.devstack.stores import answers_http, answers_ping, health_of_store, start_redis, start_store
 
 # In the order in which they are shown.
 NAMES: Final = ("redis", "store", "issuer", "runtime", "tables", "seed", "worker", "gateway")
@@ -46,14 +46,16 @@ class Plan:
         """
         ports = self.ports
         return (
-            Part("redis", self._redis, ports=(ports.redis,), healthy=partial(listens, ports.redis)),
-            Part("store", self._store, ports=(ports.store,), healthy=partial(listens, ports.store)),
-            Part("issuer", self._issuer, ports=(ports.issuer,), healthy=partial(listens, ports.issuer)),
+            Part("redis", self._redis, ports=(ports.redis,), healthy=partial(answers_ping, ports.redis)),
+            Part(
+                "store", self._store, ports=(ports.store,), healthy=partial(answers_http, health_of_store(ports.store))
+            ),
+            Part("issuer", self._issuer, ports=(ports.issuer,), healthy=partial(answers_http, ports.url("issuer"))),
             Part(
                 "runtime",
                 self._runtime,
                 ports=(ports.runtime, ports.runtime_control),
-                healthy=partial(listens, ports.runtime_control),
+                healthy=partial(answers_http, ports.url("runtime_control")),
             ),
             Part("tables", _step(prepare), needs=("store",), step=True),
             Part("seed", _step(seed), needs=("tables", "redis", "runtime"), step=True),

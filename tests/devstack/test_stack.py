@@ -56,6 +56,7 @@ async def test_a_stack_from_its_first_line_to_its_last(terminal: Terminal, state
     job = await _a_job_of(dev)
     await _a_killed_worker_is_reported_and_comes_back(terminal, dev, state)
     await _status_agrees(terminal, state)
+    await _a_part_that_hangs_is_named(terminal, dev)
     await _a_second_stack_is_refused(terminal)
     await _ctrl_c_leaves_nothing(terminal, state)
 
@@ -145,6 +146,17 @@ async def _status_agrees(terminal: Terminal, state: Path) -> None:
     parts = {part["name"]: part for part in orjson.loads(out)["parts"]}
     assert {name: part["pid"] for name, part in parts.items()} == dict(dev_file(state).pids)
     assert {name for name, part in parts.items() if part["healthy"]} == PARTS
+
+
+async def _a_part_that_hangs_is_named(terminal: Terminal, dev: DevFile) -> None:
+    hanging = ("redis", "store", "issuer", "runtime")
+    for name in hanging:
+        os.kill(dev.pids[name], signal.SIGSTOP)
+    code, out, _ = await terminal.other("status", "--json")
+    for name in hanging:
+        os.kill(dev.pids[name], signal.SIGCONT)
+    healthy = {part["name"]: part["healthy"] for part in orjson.loads(out)["parts"]}
+    assert (code, [healthy[name] for name in hanging]) == (1, [False] * 4)
 
 
 async def _a_second_stack_is_refused(terminal: Terminal) -> None:

@@ -85,6 +85,7 @@ def test_each_failure_has_its_code_and_says_what_to_do(run: Run, stack: Stack, n
         (("update", name, "--tier", "basic", "--if-version", "9", "--reason", "x"), {}, 6, "tenant_changed"),
         (("show", "nobody-here"), {}, 5, "not_found"),
         (("update", name, "--limit", "runningJobs=-1", "--reason", "x"), {}, 2, "/limits/runningJobs: "),
+        (("update", name, "--limit", "streams=1", "--reason", "x"), {}, 2, "concurrentStreams, invocationsPerDay"),
         (("update", name, "--limit", "runningJobs", "--reason", "x"), {}, 2, "NAME=NUMBER"),
         (("update", name, "--reason", "x"), {}, 2, "fields_invalid"),
         (("suspend", name), {}, 2, "--reason"),

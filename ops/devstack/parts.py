@@ -92,7 +92,9 @@ class Parts:
         self._watcher: Final = watcher
         self._clock: Final = clock
         self._waiters: Final[dict[str, asyncio.Task[None]]] = {}
-        self._command: Final = asyncio.Lock()
+        # One command at a time for a part; one that waits for another part must not keep that from starting.
+        self._commands: Final = {name: asyncio.Lock() for name in self._parts}
+        self._preparing: Final = asyncio.Lock()
         self.processes: Final[dict[str, Process]] = {}
         self.states: Final = dict.fromkeys(self._parts, State.WAITING)
 
@@ -117,12 +119,13 @@ class Parts:
     async def start(self, name: str) -> int:
         """Start a part that is down, then what has to be prepared on it again; return its pid."""
         part = self._process_part(name)
-        async with self._command:
+        async with self._commands[name]:
             if name in self.processes:
                 raise PartStateError(f"{name} is running already (pid {self.processes[name].pid})")
             await self._start(part)
-            for step in self._steps_on(name):
-                await self._start(step)
+            async with self._preparing:
+                for step in self._steps_on(name):
+                    await self._start(step)
             if name not in self.processes:
                 raise PartStateError(f"{name} came up and died again")
             return self.processes[name].pid
@@ -130,7 +133,7 @@ class Parts:
     async def stop(self, name: str) -> None:
         """Stop a part; it stays down until it is started again."""
         self._process_part(name)
-        async with self._command:
+        async with self._commands[name]:
             if name not in self.processes:
                 raise PartStateError(f"{name} is not running")
             await self._stop(name)

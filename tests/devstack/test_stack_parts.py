@@ -151,6 +151,28 @@ async def test_a_dead_part_starts_again_under_a_new_pid(
     assert parts.pids == {"worker": second}
 
 
+async def test_a_part_that_waits_for_another_does_not_keep_it_from_starting(
+    make: Callable[..., Parts], sleeper: Callable[[], Awaitable[Process]]
+) -> None:
+    waits, there = asyncio.Event(), asyncio.Event()
+
+    async def gateway() -> Process:
+        waits.set()
+        await there.wait()
+        return await sleeper()
+
+    async def issuer() -> Process:
+        there.set()
+        return await sleeper()
+
+    parts = make(part("gateway", gateway, "issuer"), part("issuer", issuer))
+    starting = asyncio.create_task(parts.start("gateway"))
+    await waits.wait()
+    async with asyncio.timeout(10):
+        started = {await parts.start("issuer"), await starting}
+    assert started == set(parts.pids.values())
+
+
 async def test_what_was_prepared_on_a_part_is_prepared_again_when_it_comes_back(
     make: Callable[..., Parts], sleeper: Callable[[], Awaitable[Process]]
 ) -> None:

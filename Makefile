@@ -7,7 +7,7 @@ BIN := .venv/bin
 UV := .venvs/uv/bin/uv
 AGENT_ENV := agents/echo-agent/.venv
 ROUNDS ?= 5
-SECONDS ?= 1.5
+SECONDS ?= 1
 
 # $(call install,what,where,lock,extra): an environment is exactly what its lock file says, hashes checked.
 define install
@@ -91,7 +91,7 @@ docs: .venv/.installed ## write the papers' generated parts again
 	@$(BIN)/python -m tests.docs.generate
 
 .PHONY: bench
-bench: install ## measure what Lockgate costs, beside proxies that do nothing (ROUNDS=5 SECONDS=1.5)
+bench: install ## measure what Lockgate costs, beside proxies that do nothing (ROUNDS=5 SECONDS=1)
 	@$(BIN)/python -m tests.bench --rounds $(ROUNDS) --seconds $(SECONDS)
 
 .PHONY: ops-list-tenants

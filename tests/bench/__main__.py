@@ -27,7 +27,7 @@ def main() -> int:
     """Run the benchmark; 1 where anything answered with an error."""
     parser = argparse.ArgumentParser(prog="make bench")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=float, default=1.5)
+    parser.add_argument("--seconds", type=float, default=1.0)
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--profile", type=Path)
     chosen = parser.parse_args()

@@ -17,6 +17,7 @@ from tests.bench.cost import cpu_s, rss_bytes
 from tests.bench.wire import MARK, Script
 
 _WARM_S = 0.3
+_TAIL_S = 0.7
 _PATIENCE_S = 30.0
 _OK = b"http/1.1 200 "
 _SAID = 1000
@@ -28,6 +29,7 @@ Kind: TypeAlias = Literal["unary", "stream", "first"]
 class Order:
     """What to measure at which target: `unary` and `stream` for `seconds`, `first` over `connections` streams in turn.
 
+    `per_s` are the requests of all connections together (`unary`), or the events of each stream (`stream`).
     `wrapped` where the target wants the input inside a body of its own.
     """
 
@@ -39,7 +41,7 @@ class Order:
     wrapped: bool
     connections: int
     seconds: float
-    per_s: float = 0.0
+    per_s: float = 1.0
 
     def request(self, script: Script, accept: str) -> bytes:
         """Return the whole request."""
@@ -168,23 +170,25 @@ async def measure(order: Order) -> Sample:
 
 
 async def _unary(order: Order, clients: list[Client]) -> Sample:
-    """Ask on every connection, again and again."""
+    """Ask on every connection at an even pace; one that is behind asks at once."""
     request = order.request(Script(1, 1), "application/json")
     took: list[float] = []
     errors: list[str] = []
     open_ = True
 
-    async def ask(client: Client) -> None:
+    async def ask(client: Client, due_s: float) -> None:
         while open_:
+            await asyncio.sleep(due_s - perf_counter())
             asked_s = perf_counter()
+            due_s += len(clients) / order.per_s
             if not await client.ask(request) or client.events != 1:
                 errors.append(client.said)
                 return
             took.append(perf_counter() - asked_s)
 
     async with asyncio.TaskGroup() as group:
-        for client in clients:
-            group.create_task(ask(client))
+        for number, client in enumerate(clients):
+            group.create_task(ask(client, perf_counter() + number / order.per_s))
         await asyncio.sleep(_WARM_S)
         took.clear()
         began_s, used_s = perf_counter(), cpu_s(order.pid)
@@ -196,8 +200,8 @@ async def _unary(order: Order, clients: list[Client]) -> Sample:
 
 async def _stream(order: Order, clients: list[Client]) -> Sample:
     """Open a stream on every connection and look at them for a while; all have to end well."""
-    # As many events as take a second longer than the look at them.
-    script = Script(max(2, round((order.seconds + 1.0) * order.per_s)), order.per_s)
+    # As many events as last longer than the look at them.
+    script = Script(max(2, round((order.seconds + _TAIL_S) * order.per_s)), order.per_s)
     request = order.request(script, "text/event-stream")
     empty_bytes = rss_bytes(order.pid)
     ends = [client.ask(request) for client in clients]

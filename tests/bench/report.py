@@ -14,7 +14,8 @@ def table(result: Result, extent: Extent) -> str:
 
 def _lines(result: Result, extent: Extent) -> Iterator[str]:
     yield f"{extent.rounds} rounds of {extent.seconds:g} s; median (least to most); x = ratio to {BASELINE}"
-    yield f"each at {extent.requests_per_s:g} requests/s, then {extent.streams} streams of {extent.events_per_s:g} events/s"
+    streams = f"{extent.streams} streams of {extent.events_per_s:g} events/s"
+    yield f"each at {extent.requests_per_s:g} requests/s, then {streams}"
     yield f"load average {result.load_before:.1f} before, {result.load_after:.1f} after: ratios hold, figures are noisy"
     for name, by_target in result.figures.items():
         yield ""

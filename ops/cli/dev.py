@@ -60,13 +60,17 @@ def up() -> None:
 
 
 @app.command()
-def start(part: Annotated[str, typer.Argument(help="redis, store, issuer, runtime, worker or gateway")]) -> None:
+def start(
+    part: Annotated[str, typer.Argument(help="redis, store, issuer, runtime, receiver, worker or gateway")],
+) -> None:
     """Bring back a part of the running stack that died or was stopped."""
     _tell(_ask(Request(verb="start", part=part)))
 
 
 @app.command()
-def stop(part: Annotated[str, typer.Argument(help="redis, store, issuer, runtime, worker or gateway")]) -> None:
+def stop(
+    part: Annotated[str, typer.Argument(help="redis, store, issuer, runtime, receiver, worker or gateway")],
+) -> None:
     """Stop a part of the running stack; it stays down until started."""
     _tell(_ask(Request(verb="stop", part=part)))
 

@@ -40,6 +40,7 @@ class DevFile(_DevModel):
     runtime: str
     runtime_control: str
     issuer: str
+    receiver: str
     tenants: Mapping[TenantId, DevTenant]
     operator: DevOperator
     pids: Mapping[str, int]

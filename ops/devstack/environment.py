@@ -14,9 +14,10 @@ AUDIENCE: Final = "api://lockgate"
 
 
 def lockgate_variables(ports: Ports, keys: DevKeys, *, webhook_allow: str) -> dict[str, str]:
-    """Return every LOCKGATE_* and AWS_* variable of the stack."""
+    """Return every LOCKGATE_* and AWS_* variable of the stack; `webhook_allow` is more receivers than its own."""
     store = ports.url("store")
-    variables = {
+    receivers = [f"{HOST}:{ports.receiver}", *([webhook_allow] if webhook_allow else [])]
+    return {
         "LOCKGATE_ENVIRONMENT": "local",
         "LOCKGATE_REDIS_URL": f"redis://{HOST}:{ports.redis}/0",
         "LOCKGATE_TABLE_PREFIX": TABLE_PREFIX,
@@ -27,6 +28,7 @@ def lockgate_variables(ports: Ports, keys: DevKeys, *, webhook_allow: str) -> di
         "LOCKGATE_AUDIENCE": AUDIENCE,
         # A demonstration should not wait for a look at its job.
         "LOCKGATE_JOB_POLL_S": "0.5",
+        "LOCKGATE_WEBHOOK_ALLOW": ",".join(receivers),
         "AWS_ACCESS_KEY_ID": keys.access_key,
         "AWS_SECRET_ACCESS_KEY": keys.secret_key,
         "AWS_REGION": REGION,
@@ -38,7 +40,6 @@ def lockgate_variables(ports: Ports, keys: DevKeys, *, webhook_allow: str) -> di
         "AWS_ENDPOINT_URL_BEDROCK_AGENTCORE": ports.url("runtime"),
         "AWS_ENDPOINT_URL_BEDROCK_AGENTCORE_CONTROL": ports.url("runtime_control"),
     }
-    return variables | ({"LOCKGATE_WEBHOOK_ALLOW": webhook_allow} if webhook_allow else {})
 
 
 def child_environment(inherited: Mapping[str, str], variables: Mapping[str, str]) -> dict[str, str]:

@@ -19,7 +19,7 @@ from ops.devstack.process import listens, spawn, until_ready
 from ops.devstack.stores import answers_http, answers_ping, health_of_store, start_redis, start_store
 
 # In the order in which they are shown.
-NAMES: Final = ("redis", "store", "issuer", "runtime", "tables", "seed", "worker", "gateway")
+NAMES: Final = ("redis", "store", "issuer", "runtime", "receiver", "tables", "seed", "worker", "gateway")
 
 # Above what a premium tenant may use at once, so that it is tenants' own limits one meets here. A session takes 11 MB.
 _SESSIONS: Final = 600
@@ -57,6 +57,12 @@ class Plan:
                 ports=(ports.runtime, ports.runtime_control),
                 healthy=partial(answers_http, ports.url("runtime_control")),
             ),
+            Part(
+                "receiver",
+                self._receiver,
+                ports=(ports.receiver,),
+                healthy=partial(answers_http, ports.url("receiver")),
+            ),
             Part("tables", _step(prepare), needs=("store",), step=True),
             Part("seed", _step(seed), needs=("tables", "redis", "runtime"), step=True),
             Part(
@@ -87,6 +93,11 @@ class Plan:
     async def _issuer(self) -> Process:
         argv: Argv = ["-m", "ops.devstack.issuer", "--port", self.ports.issuer, "--state", self.layout.data("issuer")]
         return await self._python("issuer", argv, {}, partial(listens, self.ports.issuer))
+
+    async def _receiver(self) -> Process:
+        state = self.layout.data("receiver")
+        argv: Argv = ["-m", "ops.devstack.receiver", "--port", self.ports.receiver, "--state", state]
+        return await self._python("receiver", argv, {}, partial(listens, self.ports.receiver))
 
     async def _runtime(self) -> Process:
         argv: Argv = [

@@ -38,6 +38,7 @@ class Ports:
     runtime: int
     runtime_control: int
     issuer: int
+    receiver: int
     store: int
     redis: int
 
@@ -51,6 +52,7 @@ class Ports:
             runtime=8090 + offset,
             runtime_control=8091 + offset,
             issuer=8092 + offset,
+            receiver=8093 + offset,
             store=8095 + offset,
             redis=8096 + offset,
         )

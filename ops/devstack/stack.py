@@ -132,6 +132,7 @@ class Stack:
             runtime=self.ports.url("runtime"),
             runtime_control=self.ports.url("runtime_control"),
             issuer=self.ports.url("issuer"),
+            receiver=self.ports.url("receiver"),
             tenants=self.tenants,
             operator=self.operator,
             pids=dict(self.parts.pids),

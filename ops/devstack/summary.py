@@ -19,6 +19,7 @@ def summary(dev: DevFile, layout: Layout, shown: TenantId) -> list[Text]:
         ("its description", f"{dev.gateway}/docs"),
         ("metrics", f"{dev.private}/metrics"),
         ("identity", dev.issuer),
+        ("webhooks", f"{dev.receiver}  (what came, verified)"),
         ("AgentCore", f"{dev.runtime}  (control plane {dev.runtime_control})"),
         ("logs", f"{_short(layout.log('x').parent)}/"),
         ("for programs", f"{_short(layout.dev_json)} and {_short(layout.dev_env)}"),

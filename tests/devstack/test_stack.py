@@ -23,7 +23,7 @@ from tests.devstack.terminal import Terminal, alive, descendants, dev_up
 pytestmark = [pytest.mark.stack, pytest.mark.xdist_group("dev-up")]
 
 PROMPT = "One vessel passes at a time"
-PARTS = {"redis", "store", "issuer", "runtime", "worker", "gateway"}
+PARTS = {"redis", "store", "issuer", "runtime", "receiver", "worker", "gateway"}
 
 
 @pytest.fixture(scope="module")
@@ -149,14 +149,14 @@ async def _status_agrees(terminal: Terminal, state: Path) -> None:
 
 
 async def _a_part_that_hangs_is_named(terminal: Terminal, dev: DevFile) -> None:
-    hanging = ("redis", "store", "issuer", "runtime")
+    hanging = ("redis", "store", "issuer", "runtime", "receiver")
     for name in hanging:
         os.kill(dev.pids[name], signal.SIGSTOP)
     code, out, _ = await terminal.other("status", "--json")
     for name in hanging:
         os.kill(dev.pids[name], signal.SIGCONT)
     healthy = {part["name"]: part["healthy"] for part in orjson.loads(out)["parts"]}
-    assert (code, [healthy[name] for name in hanging]) == (1, [False] * 4)
+    assert (code, [healthy[name] for name in hanging]) == (1, [False] * 5)
 
 
 async def _a_second_stack_is_refused(terminal: Terminal) -> None:

@@ -31,6 +31,7 @@ def dev_file(layout: Layout) -> DevFile:
         runtime="http://127.0.0.1:8090",
         runtime_control="http://127.0.0.1:8091",
         issuer="http://127.0.0.1:8092",
+        receiver="http://127.0.0.1:8093",
         tenants={TenantId("acme"): DevTenant(tier=Tier.PREMIUM, token="aaa")},
         operator=DevOperator(token="ooo"),
         pids={"gateway": 7},
@@ -46,14 +47,16 @@ def mode_of(path: Path) -> int:
 def test_dev_json_has_the_contracts_names(layout: Layout) -> None:
     dev_file(layout).write(layout)
     written = orjson.loads(layout.dev_json.read_bytes())
-    assert {name: written[name] for name in ("gateway", "runtimeControl", "pids", "operator", "tenants")} == {
+    assert {
+        name: written[name] for name in ("gateway", "runtimeControl", "receiver", "pids", "operator", "tenants")
+    } == {
         "gateway": "http://127.0.0.1:8080",
         "runtimeControl": "http://127.0.0.1:8091",
+        "receiver": "http://127.0.0.1:8093",
         "pids": {"gateway": 7},
         "operator": {"token": "ooo"},
         "tenants": {"acme": {"tier": "premium", "token": "aaa"}},
     }
-    assert "receiver" not in written
 
 
 def test_dev_json_reads_back_as_written(layout: Layout) -> None:
@@ -149,7 +152,13 @@ def test_every_aws_endpoint_is_one_of_the_stacks() -> None:
         "AWS_ENDPOINT_URL_BEDROCK_AGENTCORE": "http://127.0.0.1:8190",
         "AWS_ENDPOINT_URL_BEDROCK_AGENTCORE_CONTROL": "http://127.0.0.1:8191",
     }
-    assert "LOCKGATE_WEBHOOK_ALLOW" not in variables
+
+
+def test_the_stacks_own_receiver_is_allowed_and_a_users_come_on_top() -> None:
+    own = lockgate_variables(Ports.documented(100), KEYS, webhook_allow="")
+    assert own["LOCKGATE_WEBHOOK_ALLOW"] == "127.0.0.1:8193"
+    more = lockgate_variables(Ports.documented(), KEYS, webhook_allow="127.0.0.1:9999,127.0.0.1:9998")
+    assert more["LOCKGATE_WEBHOOK_ALLOW"] == "127.0.0.1:8093,127.0.0.1:9999,127.0.0.1:9998"
 
 
 def test_a_child_gets_what_it_needs_and_nothing_of_the_users() -> None:

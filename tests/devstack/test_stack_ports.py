@@ -14,6 +14,7 @@ def test_the_documented_ports_are_the_contracts() -> None:
         "runtime": 8090,
         "runtime_control": 8091,
         "issuer": 8092,
+        "receiver": 8093,
         "store": 8095,
         "redis": 8096,
     }

@@ -40,7 +40,7 @@ from tenancy.clock import Clock
 from tenancy.context import TenantContext
 from tenancy.data_models import AgentVersion, InvocationRecord, Mode, Status
 from tenancy.errors import StoreUnavailableError
-from tenancy.ids import AgentName, InvocationId, RequestId, SessionId, new_invocation_id
+from tenancy.ids import AgentName, InvocationId, RequestId, SessionId, WebhookId, new_invocation_id
 from tenancy.registry import TenantRegistry
 from tenancy.store import TenantStores
 
@@ -240,7 +240,7 @@ class RequestPath:
             principal=permit.ctx.principal.subject,
             request_id=origin.request_id,
             metadata_json=None if asked.metadata is None else orjson.dumps(asked.metadata).decode(),
-            webhook_id=asked.webhook_id,
+            webhook_id=None if asked.webhook_id is None else WebhookId(asked.webhook_id),
             traceparent=origin.trace.traceparent,
         )
         accepted = JobAccepted(job_id=job.job_id, status=job.status, agent=job.agent, created_at=job.created_at)

@@ -29,6 +29,7 @@ from jobs.store import JobStore
 from tenancy.clock import Clock
 from tenancy.context import TenantContext
 from tenancy.data_models import AgentVersion, JobRecord
+from tenancy.ids import WebhookId
 
 QUEUE_NAME: Final = "lockgate:jobs"
 TICK: Final = "tick"
@@ -82,7 +83,7 @@ class JobQueue:
         principal: str,
         request_id: str,
         metadata_json: str | None,
-        webhook_id: str | None,
+        webhook_id: WebhookId | None,
         traceparent: str | None,
     ) -> JobRecord:
         """Store a job for `body`, the input's JSON; it is durable once this returns, whatever Redis does.

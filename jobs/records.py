@@ -11,7 +11,7 @@ from typing import Final
 from jobs.errors import IllegalTransitionError
 from tenancy.context import TenantContext
 from tenancy.data_models import AgentVersion, Failure, JobRecord, Progress, Status
-from tenancy.ids import new_job_id, new_session_id
+from tenancy.ids import WebhookId, new_job_id, new_session_id
 
 KEPT_AFTER_END: Final = timedelta(days=7)
 
@@ -35,7 +35,7 @@ def accepted(
     principal: str,
     request_id: str,
     metadata_json: str | None,
-    webhook_id: str | None,
+    webhook_id: WebhookId | None,
     traceparent: str | None,
 ) -> JobRecord:
     """Return a new queued job with a runtime session of its own, owed its first tick now."""

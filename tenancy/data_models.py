@@ -15,7 +15,16 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from tenancy import tables
 from tenancy.attributes import decode, encode
-from tenancy.ids import AgentName, InvocationId, JobId, SessionId, TenantId
+from tenancy.ids import (
+    AgentName,
+    DeliveryId,
+    EventId,
+    InvocationId,
+    JobId,
+    SessionId,
+    TenantId,
+    WebhookId,
+)
 from tenancy.tables import Table
 from tenancy.tiers import LimitOverrides, Tier
 
@@ -225,11 +234,20 @@ class JobRecord(TenantItem):
     progress: Progress | None = None
     error: Failure | None = None
     metadata_json: str | None = None
-    webhook_id: str | None = None
+    webhook_id: WebhookId | None = None
     traceparent: str | None = None
+    # The agent's process that acknowledged the run; None until one has.
+    boot_id: str | None = None
     fence: int = 0
     lease_owner: str | None = None
     lease_until_at: AwareDatetime | None = None
+    # How often a worker took the job since one last left it in good order.
+    claims: int = 0
+    # How many events tell of it so far.
+    events: int = 0
+    cancel_requested_at: AwareDatetime | None = None
+    # Given up on: it kept killing the workers that took it.
+    dead_letter: bool = False
     created_at: AwareDatetime
     started_at: AwareDatetime | None = None
     updated_at: AwareDatetime
@@ -243,8 +261,89 @@ class JobRecord(TenantItem):
         return self.SORT_PREFIX + self.job_id
 
     def index_keys(self) -> dict[str, str]:
-        """Stand in the sweeper's index for as long as a tick is owed."""
-        return sweep_keys(self.job_id, self.next_tick_at, self.tenant_id)
+        """Stand in the sweeper's index for as long as a tick is owed, and among the dead letters where it is one."""
+        keys = sweep_keys(self.job_id, self.next_tick_at, self.tenant_id)
+        if self.dead_letter:
+            moment = self.ended_at or self.updated_at
+            keys[tables.DEAD_LETTER_INDEX.partition_key] = tables.DEAD_LETTERS
+            keys[tables.DEAD_LETTER_INDEX.sort_key] = f"{moment.isoformat()}#{self.tenant_id}#{self.job_id}"
+        return keys
+
+
+JobEventType: TypeAlias = Literal[
+    "job.queued",
+    "job.started",
+    "job.progress",
+    "job.succeeded",
+    "job.failed",
+    "job.cancelled",
+    "job.expired",
+]
+
+
+class JobEvent(TenantItem):
+    """One thing that happened to a job, stored together with the change it tells of; `seq` counts from 1, no gap."""
+
+    TABLE = tables.JOBS
+    SORT_PREFIX = "JOBEVENT#"
+
+    job_id: JobId
+    seq: int = Field(ge=1)
+    type: JobEventType
+    at: AwareDatetime
+    data_json: str
+    ttl: EpochSeconds
+
+    @classmethod
+    def prefix_of(cls, job_id: JobId) -> str:
+        """Return what the sort keys of a job's events begin with."""
+        return f"{cls.SORT_PREFIX}{job_id}#"
+
+    @classmethod
+    def sort_key_of(cls, job_id: JobId, seq: int) -> str:
+        """Return the sort key of a job's event; keys sort as the events happened."""
+        return f"{cls.prefix_of(job_id)}{seq:09d}"
+
+    def sort_key(self) -> str:
+        """Sort by job, then by number."""
+        return self.sort_key_of(self.job_id, self.seq)
+
+
+class JobGate(TenantItem):
+    """How many of a tenant's jobs run, and when to look at those that wait for room; one item per tenant."""
+
+    TABLE = tables.JOBS
+    SORT_PREFIX = "GATE"
+    RECORD_ID: ClassVar[str] = "gate"
+
+    running: int = 0
+    # Rises whenever a job is made to wait: who found nobody waiting says how often that had happened.
+    waits: int = 0
+    next_tick_at: AwareDatetime | None = None
+
+    def sort_key(self) -> str:
+        """Return the fixed sort key."""
+        return self.SORT_PREFIX
+
+    def index_keys(self) -> dict[str, str]:
+        """Stand in the sweeper's index for as long as jobs wait."""
+        return sweep_keys(self.RECORD_ID, self.next_tick_at, self.tenant_id)
+
+
+class WaitingJob(TenantItem):
+    """Marks a queued job that found as many of its tenant's jobs running as may run; `fence` is the tick it awaits."""
+
+    TABLE = tables.JOBS
+    SORT_PREFIX = "WAITING#"
+
+    job_id: JobId
+    fence: int
+    since_at: AwareDatetime
+    ttl: EpochSeconds
+
+    def sort_key(self) -> str:
+        """Return the job's id: those that came first stand first."""
+        return self.SORT_PREFIX + self.job_id
 
 
 class SessionRecord(TenantItem):
@@ -271,7 +370,7 @@ class WebhookEndpoint(TenantItem):
     TABLE = tables.WEBHOOKS
     SORT_PREFIX = "WEBHOOK#"
 
-    webhook_id: str
+    webhook_id: WebhookId
     url: str
     description: str | None = None
     events: frozenset[str] = frozenset()
@@ -306,20 +405,38 @@ class Delivery(TenantItem):
     TABLE = tables.DELIVERIES
     SORT_PREFIX = "WEBHOOK#"
 
-    delivery_id: str
-    webhook_id: str
-    event_id: str
+    delivery_id: DeliveryId
+    webhook_id: WebhookId
+    event_id: EventId
     event_type: str
     payload_json: str
     status: Literal["pending", "delivered", "failed"] = "pending"
     attempts: tuple[Attempt, ...] = ()
+    # How many of the schedule's attempts were made; those asked for by hand are in `attempts` alone.
+    scheduled_attempts: int = 0
     next_attempt_at: AwareDatetime | None = None
+    fence: int = 0
+    lease_until_at: AwareDatetime | None = None
     created_at: AwareDatetime
     ttl: EpochSeconds
 
+    @classmethod
+    def prefix_of(cls, webhook_id: WebhookId) -> str:
+        """Return what the sort keys of an endpoint's deliveries begin with."""
+        return f"{cls.SORT_PREFIX}{webhook_id}#DELIVERY#"
+
+    @classmethod
+    def key_to(cls, tenant_id: TenantId, webhook_id: WebhookId, delivery_id: DeliveryId) -> Key:
+        """Return the key of one delivery to one endpoint."""
+        return Key(tables.tenant_partition(tenant_id), cls.prefix_of(webhook_id) + delivery_id)
+
     def sort_key(self) -> str:
         """Group deliveries by endpoint, sorted by time."""
-        return self.SORT_PREFIX + f"{self.webhook_id}#DELIVERY#{self.delivery_id}"
+        return self.prefix_of(self.webhook_id) + self.delivery_id
+
+    def index_keys(self) -> dict[str, str]:
+        """Stand in the sweeper's index, as `{endpoint}#{delivery}`, for as long as an attempt is owed."""
+        return sweep_keys(f"{self.webhook_id}#{self.delivery_id}", self.next_attempt_at, self.tenant_id)
 
 
 class OutboxEvent(TenantItem):
@@ -328,9 +445,11 @@ class OutboxEvent(TenantItem):
     TABLE = tables.OUTBOX
     SORT_PREFIX = "EVENT#"
 
-    event_id: str
+    event_id: EventId
     event_type: str
     payload_json: str
+    # Only this endpoint, whatever its filter; None is every endpoint whose filter lets the event through.
+    webhook_id: WebhookId | None = None
     created_at: AwareDatetime
     next_tick_at: AwareDatetime | None = None
     ttl: EpochSeconds
@@ -371,24 +490,29 @@ class UsageRecord(TenantItem):
 
 
 class IdempotencyRecord(TenantItem):
-    """What a creating POST answered, kept under the caller's key."""
+    """What a creating request was answered under its caller's key, or that somebody works for the answer now."""
 
     TABLE = tables.IDEMPOTENCY
     SORT_PREFIX = "IDEM#"
 
-    route: str
+    operation: str
     idempotency_key: str
-    body_sha256: str
+    request_sha256: str
     status: Literal["running", "answered"]
-    resource_id: str | None = None
+    # Who works for the answer, and until when that holds unless it is renewed.
+    holder: str | None = None
+    lease_until_at: AwareDatetime | None = None
     answer_status: int | None = None
-    answer_json: str | None = None
+    answer_headers_json: str | None = None
+    # At most one of the two: a small body lives here, a large one in S3. Neither: it could not be kept.
+    answer_text: str | None = None
+    answer_s3_key: str | None = None
     created_at: AwareDatetime
     ttl: EpochSeconds
 
     def sort_key(self) -> str:
-        """Scope the key to its route."""
-        return self.SORT_PREFIX + f"{self.route}#{self.idempotency_key}"
+        """Scope the key to its operation."""
+        return self.SORT_PREFIX + f"{self.operation}#{self.idempotency_key}"
 
 
 class ApiKey(TenantItem):
@@ -617,7 +741,7 @@ def sweep_keys(record_id: str, next_tick_at: datetime | None, tenant_id: TenantI
     """Return the sweeper's index keys of a record that is owed a tick at `next_tick_at`."""
     if next_tick_at is None:
         return {}
-    shard = sum(record_id.encode()) % tables.SWEEP_SHARDS
+    shard = sum(f"{tenant_id}{record_id}".encode()) % tables.SWEEP_SHARDS
     return {
         tables.SWEEP_INDEX.partition_key: f"SWEEP#{shard}",
         tables.SWEEP_INDEX.sort_key: f"{next_tick_at.isoformat()}#{tenant_id}#{record_id}",

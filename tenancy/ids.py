@@ -4,6 +4,7 @@ A value of one of these types has been checked: what is behind the edge never re
 the time they were made (48-bit milliseconds, then 80 random bits, Crockford base32 in lower case).
 """
 
+import hashlib
 import re
 import secrets
 from datetime import datetime
@@ -15,6 +16,9 @@ TenantId = NewType("TenantId", str)
 AgentName = NewType("AgentName", str)
 InvocationId = NewType("InvocationId", str)
 JobId = NewType("JobId", str)
+WebhookId = NewType("WebhookId", str)
+EventId = NewType("EventId", str)
+DeliveryId = NewType("DeliveryId", str)
 SessionId = NewType("SessionId", str)
 RequestId = NewType("RequestId", str)
 PrincipalId = NewType("PrincipalId", str)
@@ -32,6 +36,9 @@ _ALPHABET: Final = "0123456789abcdefghjkmnpqrstvwxyz"
 # Two digits at a time.
 _PAIRS: Final = [high + low for high in _ALPHABET for low in _ALPHABET]
 _SHIFTS: Final = range(120, -1, -10)
+# The last 16 digits are random, the ten before them the time.
+_RANDOM_SHIFTS: Final = range(70, -1, -10)
+_TIME_DIGITS: Final = 10
 
 
 def parse_tenant_id(text: str) -> TenantId:
@@ -58,6 +65,21 @@ def parse_job_id(text: str) -> JobId:
     return JobId(_parse_record("job_", text, "job id"))
 
 
+def parse_webhook_id(text: str) -> WebhookId:
+    """Parse `wh_…`; raises InvalidIdError."""
+    return WebhookId(_parse_record("wh_", text, "webhook id"))
+
+
+def parse_event_id(text: str) -> EventId:
+    """Parse `evt_…`; raises InvalidIdError."""
+    return EventId(_parse_record("evt_", text, "event id"))
+
+
+def parse_delivery_id(text: str) -> DeliveryId:
+    """Parse `dlv_…`; raises InvalidIdError."""
+    return DeliveryId(_parse_record("dlv_", text, "delivery id"))
+
+
 def parse_session_id(text: str) -> SessionId:
     """Parse a runtime session id (33 to 100 characters); raises InvalidIdError."""
     if not _SESSION.fullmatch(text):
@@ -80,6 +102,28 @@ def new_invocation_id(now: datetime) -> InvocationId:
 def new_job_id(now: datetime) -> JobId:
     """Make a `job_` id that sorts by `now`."""
     return JobId("job_" + _sortable(now))
+
+
+def new_webhook_id(now: datetime) -> WebhookId:
+    """Make a `wh_` id that sorts by `now`."""
+    return WebhookId("wh_" + _sortable(now))
+
+
+def new_event_id(now: datetime) -> EventId:
+    """Make an `evt_` id that sorts by `now`."""
+    return EventId("evt_" + _sortable(now))
+
+
+def event_id_of(job_id: JobId) -> EventId:
+    """Return the id of the one event that tells of a job's end."""
+    return EventId("evt_" + job_id.removeprefix("job_"))
+
+
+def delivery_id_of(event_id: EventId, webhook_id: WebhookId) -> DeliveryId:
+    """Return the id of the one delivery of an event to an endpoint; it sorts by the event's time."""
+    time = event_id.removeprefix("evt_")[:_TIME_DIGITS]
+    digest = hashlib.sha256(f"{event_id} {webhook_id}".encode()).digest()
+    return DeliveryId("dlv_" + time + _digits(int.from_bytes(digest[:10]), _RANDOM_SHIFTS))
 
 
 def new_request_id(now: datetime) -> RequestId:
@@ -105,4 +149,8 @@ def _parse_record(prefix: str, text: str, kind: str) -> str:
 
 def _sortable(now: datetime) -> str:
     number = (int(now.timestamp() * 1000) << 80) | secrets.randbits(80)
-    return "".join([_PAIRS[number >> shift & 1023] for shift in _SHIFTS])
+    return _digits(number, _SHIFTS)
+
+
+def _digits(number: int, shifts: range) -> str:
+    return "".join([_PAIRS[number >> shift & 1023] for shift in shifts])

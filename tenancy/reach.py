@@ -12,12 +12,22 @@ from typing import Final, Protocol
 from tenancy import tables
 from tenancy.errors import LockgateError
 from tenancy.ids import TenantId
-from tenancy.tables import BOUND_INDEX, CATALOG_INDEX, DIRECTORY_INDEX, SWEEP_INDEX, Index, Table
+from tenancy.tables import (
+    BOUND_INDEX,
+    CATALOG_INDEX,
+    DEAD_LETTER_INDEX,
+    DIRECTORY_INDEX,
+    SWEEP_INDEX,
+    Index,
+    Table,
+)
 
 _SHARD: Final = re.compile(rf"SWEEP#[0-{tables.SWEEP_SHARDS - 1}]", re.ASCII)
 _BINDINGS: Final = re.compile(r"TENANT#[a-z0-9-]+#BINDINGS", re.ASCII)
 # Indexes that span tenants: a tenant stands in them and never reads them.
-_SPANNING: Final = (SWEEP_INDEX, DIRECTORY_INDEX)
+_SPANNING: Final = (SWEEP_INDEX, DEAD_LETTER_INDEX, DIRECTORY_INDEX)
+# Of these, those whose sort key is `{time}#{tenant}#{record}`: who reads it acts for the tenant found there.
+_TIMED: Final = (SWEEP_INDEX, DEAD_LETTER_INDEX)
 
 
 class CallRefusedError(LockgateError):
@@ -78,8 +88,7 @@ class TenantReach:
         for index in table.indexes:
             if attribute == index.partition_key:
                 return value is not None and self._may_stand_in(index, value)
-            if attribute == index.sort_key and index == SWEEP_INDEX:
-                # `{time}#{tenant}#{record}`: the sweeper acts for the tenant it finds here.
+            if attribute == index.sort_key and index in _TIMED:
                 return value is not None and value.split("#")[1:2] == [self.tenant_id]
             if attribute == index.sort_key and index == DIRECTORY_INDEX:
                 return value == self.tenant_id
@@ -88,6 +97,8 @@ class TenantReach:
     def _may_stand_in(self, index: Index, partition: str) -> bool:
         if index == SWEEP_INDEX:
             return _SHARD.fullmatch(partition) is not None
+        if index == DEAD_LETTER_INDEX:
+            return partition == tables.DEAD_LETTERS
         if index == DIRECTORY_INDEX:
             return partition == tables.DIRECTORY
         return self.holds_index_key(index, partition)

@@ -47,7 +47,11 @@ T = TypeVar("T", bound=TenantItem)
 BATCH_LIMIT: Final = 25
 # Before each try of a batch; DynamoDB hands back what it had no capacity for.
 _BATCH_PAUSES_S: Final = (0.0, 0.05, 0.1, 0.2, 0.4)
-_SHARDS: Final = tuple(f"SWEEP#{shard}" for shard in range(tables.SWEEP_SHARDS))
+# Indexes that span tenants and name the tenant in their sort key, with the partitions they have.
+_TIMED: Final = {
+    tables.SWEEP_INDEX: tuple(f"SWEEP#{shard}" for shard in range(tables.SWEEP_SHARDS)),
+    tables.DEAD_LETTER_INDEX: (tables.DEAD_LETTERS,),
+}
 # Attributes no update may touch: they say whose item it is.
 _FIXED: Final = frozenset({tables.PARTITION_KEY, tables.SORT_KEY, "tenant_id"})
 
@@ -127,8 +131,11 @@ class TenantScopedDynamoDB:
         limit: int,
         after: str | None = None,
         newest_first: bool = True,
+        consistent: bool = False,
     ) -> Page[T]:
         """Return up to `limit` items in the order of their sort keys, going on `after` a former page's last one.
+
+        `consistent` reads what the last write left.
 
         Raises InvalidIdError where `after` lies outside `sort_prefix`.
         """
@@ -140,6 +147,7 @@ class TenantScopedDynamoDB:
             "ExpressionAttributeValues": {":pk": {"S": self._partition}},
             "Limit": limit,
             "ScanIndexForward": not newest_first,
+            "ConsistentRead": consistent,
         }
         if sort_prefix:
             wanted["KeyConditionExpression"] = "#pk = :pk AND begins_with(#sk, :sk)"
@@ -232,11 +240,10 @@ class TenantScopedDynamoDB:
 
     def _may_stand_in(self, index: tables.Index, changes: Changes) -> bool:
         partition, sort = changes.get(index.partition_key), changes.get(index.sort_key)
-        if index == tables.SWEEP_INDEX:
-            # An index that spans tenants names the tenant in its sort key.
-            shard = partition is None or partition in _SHARDS
+        if index in _TIMED:
+            known = partition is None or partition in _TIMED[index]
             named = isinstance(sort, str) and sort.split("#")[1:2] == [self._scope.tenant_id]
-            return shard and (sort is None or named)
+            return known and (sort is None or named)
         if index == tables.DIRECTORY_INDEX:
             return partition in (None, tables.DIRECTORY) and sort in (None, self._scope.tenant_id)
         return partition is None or (isinstance(partition, str) and partition.startswith(self._partition + "#"))

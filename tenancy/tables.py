@@ -18,6 +18,8 @@ TTL_ATTRIBUTE: Final = "ttl"
 SWEEP_SHARDS: Final = 8
 # The one partition of the list of all tenants; it, too, is read by the platform door alone.
 DIRECTORY: Final = "DIRECTORY"
+# The one partition of the jobs that were given up on, of all tenants; read by the platform door alone.
+DEAD_LETTERS: Final = "DEADLETTERS"
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,16 +42,17 @@ class Table:
 
 
 SWEEP_INDEX: Final = Index("sweep", "sweep_pk", "sweep_sk")
+DEAD_LETTER_INDEX: Final = Index("dead-letters", "dead_letter_pk", "dead_letter_sk")
 CATALOG_INDEX: Final = Index("catalog", "catalog_pk", "catalog_sk")
 DIRECTORY_INDEX: Final = Index("directory", "directory_pk", "directory_sk")
 BOUND_INDEX: Final = Index("bound", "bound_pk", "bound_sk")
 
 TENANTS: Final = Table("tenants", "tenant", (DIRECTORY_INDEX,))
 INVOCATIONS: Final = Table("invocations", "tenant", expires=True)
-JOBS: Final = Table("jobs", "tenant", (SWEEP_INDEX,), expires=True)
+JOBS: Final = Table("jobs", "tenant", (SWEEP_INDEX, DEAD_LETTER_INDEX), expires=True)
 SESSIONS: Final = Table("sessions", "tenant", expires=True)
 WEBHOOKS: Final = Table("webhooks", "tenant")
-DELIVERIES: Final = Table("deliveries", "tenant", expires=True)
+DELIVERIES: Final = Table("deliveries", "tenant", (SWEEP_INDEX,), expires=True)
 OUTBOX: Final = Table("outbox", "tenant", (SWEEP_INDEX,), expires=True)
 USAGE: Final = Table("usage", "tenant")
 IDEMPOTENCY: Final = Table("idempotency", "tenant", expires=True)

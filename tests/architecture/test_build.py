@@ -119,7 +119,7 @@ def test_the_wheel_holds_the_packages_and_nothing_else(tmp_path: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         names = archive.namelist()
     tops = {name.split("/")[0] for name in names if ".dist-info/" not in name}
-    assert tops == {"gateway", "jobs", "agents", "tenancy", "ops"}
+    assert tops == {"gateway", "jobs", "webhooks", "agents", "tenancy", "ops"}
     assert [name for name in names if name.startswith(("agents/kit", "agents/echo-agent"))] == []
     assert {name for name in names if name.endswith(".py")} == {
         path

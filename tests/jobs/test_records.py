@@ -10,7 +10,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from jobs import records
 from jobs.errors import IllegalTransitionError
 from tenancy.data_models import Failure, JobRecord, Progress, Status
-from tenancy.ids import TenantId
+from tenancy.ids import TenantId, WebhookId
 from tests.jobs.parts import NOON, make_agent, make_context, make_job
 
 TERMINAL = [status for status in Status if status.terminal]
@@ -27,7 +27,7 @@ def test_an_accepted_job_is_queued_with_a_session_and_a_deadline_of_its_own() ->
             principal="sub-1",
             request_id="req-1",
             metadata_json='{"a":1}',
-            webhook_id="wh-1",
+            webhook_id=WebhookId("wh-1"),
             traceparent="00-1-2-01",
         )
         for _ in range(2)

@@ -4,10 +4,10 @@ import pytest
 
 from tenancy.ids import TenantId
 from tenancy.reach import TenantReach, telling
-from tenancy.tables import DIRECTORY_INDEX, SWEEP_INDEX, TENANT_TABLES, Index, Table
+from tenancy.tables import DEAD_LETTER_INDEX, DIRECTORY_INDEX, SWEEP_INDEX, TENANT_TABLES, Index, Table
 
 BY_AGENT = Index("by_agent", "agent_pk", "agent_sk")
-TABLE = Table("indexed", "tenant", (BY_AGENT, SWEEP_INDEX, DIRECTORY_INDEX))
+TABLE = Table("indexed", "tenant", (BY_AGENT, SWEEP_INDEX, DEAD_LETTER_INDEX, DIRECTORY_INDEX))
 REACH = TenantReach(TenantId("a1"))
 
 
@@ -20,6 +20,8 @@ REACH = TenantReach(TenantId("a1"))
         (BY_AGENT, "AGENT#echo", False),
         (SWEEP_INDEX, "TENANT#a1#echo", False),
         (SWEEP_INDEX, "SWEEP#0", False),
+        (DEAD_LETTER_INDEX, "TENANT#a1#echo", False),
+        (DEAD_LETTER_INDEX, "DEADLETTERS", False),
         (DIRECTORY_INDEX, "TENANT#a1#echo", False),
         (DIRECTORY_INDEX, "DIRECTORY", False),
     ],
@@ -45,6 +47,11 @@ def test_a_tenant_reads_only_its_own_partitions_of_an_index(index: Index, partit
         ("sweep_sk", "2026#a11#job", False),
         ("sweep_sk", "a1", False),
         ("sweep_sk", None, False),
+        ("dead_letter_pk", "DEADLETTERS", True),
+        ("dead_letter_pk", "SWEEP#0", False),
+        ("dead_letter_sk", "2026#a1#job", True),
+        ("dead_letter_sk", "2026#a11#job", False),
+        ("dead_letter_sk", None, False),
         ("directory_pk", "DIRECTORY", True),
         ("directory_pk", "DIRECTORY#", False),
         ("directory_pk", "TENANT#a1#echo", False),

@@ -14,7 +14,7 @@ from ops.devstack.process import free_port
 from tenancy import tables
 from tenancy.data_models import AgentVersion, AuditEvent, JobRecord, Key, OutboxEvent, Status, Tenant, TenantItem
 from tenancy.errors import ConditionFailedError, InvalidIdError, StoreUnavailableError, TenantAccessViolation
-from tenancy.ids import JobId, TenantId
+from tenancy.ids import EventId, JobId, TenantId
 from tenancy.scope import PlatformScope, Scope, TenantScope, active_scope, entered
 from tenancy.store import CheckStep, DeleteStep, PutStep, TenantScopedDynamoDB, TenantStores, UpdateStep
 from tests.conftest import Aws
@@ -399,7 +399,7 @@ async def test_the_door_leaves_no_scope_behind(doors: TenantStores, own: TenantI
 async def test_an_outbox_event_stands_in_the_index_under_its_own_tenant(doors: TenantStores, own: TenantId) -> None:
     event = OutboxEvent(
         tenant_id=own,
-        event_id="evt_1",
+        event_id=EventId("evt_1"),
         event_type="job.succeeded",
         payload_json="{}",
         created_at=NOW,

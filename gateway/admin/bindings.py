@@ -13,23 +13,19 @@ from aiohttp import web
 
 from gateway.admin.paths import TENANT, known, tenant_of
 from gateway.admin.schemas import (
-    BODY_LIMIT_BYTES,
     CLIENT_PATTERN,
     DIRECTORY_PATTERN,
-    LINE_PATTERN,
     BindingRequest,
     BindingsView,
     BindingView,
     NewBindingRequest,
     UnbindingRequest,
-    parse,
-    read,
 )
 from gateway.admin.trail import AdminTrail
-from gateway.bodies import read_json
 from gateway.errors import FieldFault, FieldsInvalidError, NotFoundError
+from gateway.fields import LINE_PATTERN, read, read_body
 from gateway.identity import BINDING_KIND
-from gateway.operations import Answer, Content, Operation, Parameter, answer
+from gateway.operations import IDEMPOTENCY_KEY, Answer, Content, Operation, Parameter, answer
 from gateway.routes.answers import json_answer
 from gateway.tokens import TokenRules
 from tenancy.changes import ChangeFeed
@@ -78,7 +74,7 @@ BIND: Final = Operation(
         answer(200, "It was bound to this tenant before.", _BOUND),
         answer(201, "It is bound.", _BOUND),
     ),
-    parameters=(TENANT,),
+    parameters=(TENANT, IDEMPOTENCY_KEY),
     body=Content({"application": _EXAMPLE}),
     problems=(NotFoundError(), BindingTakenError()),
 )
@@ -150,7 +146,7 @@ class BindingAdmin:
     async def post(self, request: web.Request, actor: Principal) -> web.StreamResponse:
         """Bind an application: 201, or 200 where it was bound to this tenant already."""
         tenant_id = tenant_of(request)
-        asked = parse(NewBindingRequest, await read_json(request, BODY_LIMIT_BYTES))
+        asked = await read_body(NewBindingRequest, request)
         self._check_issuer(asked, "/issuer")
         with known():
             await self.registry.read(tenant_id)

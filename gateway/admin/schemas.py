@@ -1,25 +1,18 @@
-"""The wire models of the Admin API: what operators send, and what they are shown of a tenant.
+"""The wire models of the Admin API: what operators send, and what they are shown of a tenant."""
 
-No model here has members named by its caller, so a fault names its field by the whole path.
-"""
+from typing import Annotated, Final
 
-from typing import Annotated, Final, TypeVar
-
-import orjson
 from pydantic import (
     AfterValidator,
-    BeforeValidator,
     ConfigDict,
     Field,
-    StringConstraints,
-    ValidationError,
     field_validator,
     model_validator,
 )
 from pydantic.alias_generators import to_camel
 from pydantic.json_schema import SkipJsonSchema
 
-from gateway.errors import BodyMalformedError, FieldFault, FieldsInvalidError
+from gateway.fields import INTEGRAL, Line
 from gateway.schemas import (
     PAGE_MAX,
     Count,
@@ -35,13 +28,9 @@ from tenancy.data_models import IdentityBinding, Redaction, Tenant, TenantStatus
 from tenancy.ids import parse_tenant_id
 from tenancy.tiers import LimitOverrides, Tier, limits_of
 
-BODY_LIMIT_BYTES: Final = 65_536
 BINDINGS_AT_ONCE: Final = 20
 DIRECTORY_PATTERN: Final = "^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$"
 CLIENT_PATTERN: Final = "^[A-Za-z0-9._-]{1,64}$"
-# What people write, on one line: nothing in it can break a log or a terminal.
-_LINE: Final = r"[^\x00-\x1f\x7f-\x9f\u2028\u2029]*"
-LINE_PATTERN: Final = rf"^{_LINE}[^\s\x00-\x1f\x7f-\x9f\u2028\u2029]{_LINE}$"
 _ID: Final = "^[a-z](?:[a-z0-9-]{1,30}[a-z0-9])$"
 _DIRECTORY: Final = "ac3e0000-0000-4000-8000-000000000001"
 
@@ -57,26 +46,15 @@ _LIMITS: Final = {
 
 _CHANGEABLE: Final = ("tier", "limits", "monthly_budget_microusd", "redaction")
 
-M = TypeVar("M", bound=WireModel)
-
 
 def _checked_id(text: str) -> str:
     return parse_tenant_id(text)
-
-
-def _integral(value: object) -> object:
-    """Take 20.0 for 20, as JSON does."""
-    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def _whole(least: int, most: int) -> object:
     return Field(strict=True, ge=least, le=most, json_schema_extra={"format": "int64"})
 
 
-_INTEGRAL: Final = BeforeValidator(_integral)
-
-
-Line = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, pattern=LINE_PATTERN)]
 Reason = Annotated[Line, Field(max_length=500, description="Why, for the audit trail.")]
 NewTenantId = Annotated[
     str,
@@ -86,21 +64,21 @@ NewTenantId = Annotated[
 Version = Annotated[
     int,
     Field(strict=True, ge=0, json_schema_extra={"format": "int64"}),
-    _INTEGRAL,
+    INTEGRAL,
     Field(description="The version that was looked at: where the tenant has another by now, nothing is changed."),
 ]
-Budget = Annotated[int, Field(strict=True, ge=0, le=10**15, json_schema_extra={"format": "int64"}), _INTEGRAL]
+Budget = Annotated[int, Field(strict=True, ge=0, le=10**15, json_schema_extra={"format": "int64"}), INTEGRAL]
 
 
 class LimitsRequest(WireModel):
     """Ceilings that replace the tier's own; one that is null is the tier's again, one left out stays as it is."""
 
-    requests_per_second: Annotated[int, _whole(1, 100_000), _INTEGRAL] | None = None
-    burst_requests: Annotated[int, _whole(1, 1_000_000), _INTEGRAL] | None = None
-    invocations_per_day: Annotated[int, _whole(0, 10**9), _INTEGRAL] | None = None
-    concurrent_streams: Annotated[int, _whole(0, 100_000), _INTEGRAL] | None = None
-    running_jobs: Annotated[int, _whole(0, 100_000), _INTEGRAL] | None = None
-    replay_seconds: Annotated[int, _whole(0, 604_800), _INTEGRAL] | None = None
+    requests_per_second: Annotated[int, _whole(1, 100_000), INTEGRAL] | None = None
+    burst_requests: Annotated[int, _whole(1, 1_000_000), INTEGRAL] | None = None
+    invocations_per_day: Annotated[int, _whole(0, 10**9), INTEGRAL] | None = None
+    concurrent_streams: Annotated[int, _whole(0, 100_000), INTEGRAL] | None = None
+    running_jobs: Annotated[int, _whole(0, 100_000), INTEGRAL] | None = None
+    replay_seconds: Annotated[int, _whole(0, 604_800), INTEGRAL] | None = None
 
     def over(self, overrides: LimitOverrides) -> LimitOverrides:
         """Return a tenant's overrides with what was said here laid over them."""
@@ -271,31 +249,3 @@ class TenantsView(WireModel):
         """Keep the tenants' nulls."""
         last = {"next_cursor"} if self.next_cursor is None else set[str]()
         return self.model_dump_json(by_alias=True, exclude=last).encode()
-
-
-def parse(model: type[M], body: bytes) -> M:
-    """Read a JSON body; raises BodyMalformedError, FieldsInvalidError."""
-    try:
-        loaded = orjson.loads(body)
-    except orjson.JSONDecodeError:
-        raise BodyMalformedError from None
-    return read(model, loaded)
-
-
-def read(model: type[M], loaded: object) -> M:
-    """Validate parsed values; raises FieldsInvalidError."""
-    if not isinstance(loaded, dict):
-        raise FieldsInvalidError([FieldFault("", "must be a JSON object")])
-    try:
-        return model.model_validate(loaded, by_alias=True, by_name=False)
-    except ValidationError as refused:
-        raise FieldsInvalidError(
-            _fault(error["type"], error["loc"], error["msg"]) for error in refused.errors()
-        ) from None
-
-
-def _fault(kind: str, path: tuple[int | str, ...], message: str) -> FieldFault:
-    if kind == "extra_forbidden":
-        # The name of an unknown member is the caller's own text: it stays out of the answer.
-        path, message = path[:-1], "has a member that is not known"
-    return FieldFault("".join(f"/{step}" for step in path), message.removeprefix("Value error, "))

@@ -12,7 +12,6 @@ from aiohttp import web
 from gateway.admin.bindings import BindingAdmin
 from gateway.admin.paths import TENANT, TENANTS_CURSOR, cursor_after, known, tenant_before, tenant_of
 from gateway.admin.schemas import (
-    BODY_LIMIT_BYTES,
     AdminTenantView,
     BindingRequest,
     LimitsRequest,
@@ -20,13 +19,12 @@ from gateway.admin.schemas import (
     ReasonRequest,
     TenantPatchRequest,
     TenantsView,
-    parse,
 )
 from gateway.admin.trail import AdminTrail
-from gateway.bodies import read_json
 from gateway.cursors import limit_of
 from gateway.errors import FieldFault, FieldsInvalidError, NotFoundError
-from gateway.operations import LIMIT, Answer, Content, Operation, answer
+from gateway.fields import read_body
+from gateway.operations import IDEMPOTENCY_KEY, LIMIT, Answer, Content, Operation, answer
 from gateway.routes.answers import json_answer
 from tenancy.clock import Clock
 from tenancy.context import Principal
@@ -70,6 +68,7 @@ CREATE: Final = Operation(
     "Creates a tenant and binds applications to it. Should a binding be taken by somebody else at that very moment, "
     "the tenant exists without it.",
     (answer(201, "The new tenant.", _ACTIVE, headers=("Location",)),),
+    parameters=(IDEMPOTENCY_KEY,),
     body=Content(
         {
             "globex": NewTenantRequest(
@@ -163,7 +162,7 @@ class TenantAdmin:
 
     async def create(self, request: web.Request, actor: Principal) -> web.StreamResponse:
         """Create a tenant, then bind its applications."""
-        asked = parse(NewTenantRequest, await read_json(request, BODY_LIMIT_BYTES))
+        asked = await read_body(NewTenantRequest, request)
         now = self.clock.now()
         tenant = Tenant(
             tenant_id=parse_tenant_id(asked.id),
@@ -191,7 +190,7 @@ class TenantAdmin:
     async def patch(self, request: web.Request, actor: Principal) -> web.StreamResponse:
         """Change what is named of a tenant."""
         tenant_id = tenant_of(request)
-        asked = parse(TenantPatchRequest, await read_json(request, BODY_LIMIT_BYTES))
+        asked = await read_body(TenantPatchRequest, request)
         with known():
             changed = await self.registry.update(tenant_id, asked.applied, version=asked.version)
         return self._told(request, actor, "tenant.update", asked.reason, changed)
@@ -199,7 +198,7 @@ class TenantAdmin:
     async def suspend(self, request: web.Request, actor: Principal) -> web.StreamResponse:
         """Refuse a tenant from now on."""
         tenant_id = tenant_of(request)
-        asked = parse(ReasonRequest, await read_json(request, BODY_LIMIT_BYTES))
+        asked = await read_body(ReasonRequest, request)
         with known():
             changed = await self.registry.suspend(tenant_id, asked.reason)
         return self._told(request, actor, "tenant.suspend", asked.reason, changed)
@@ -207,7 +206,7 @@ class TenantAdmin:
     async def reinstate(self, request: web.Request, actor: Principal) -> web.StreamResponse:
         """Serve a tenant again."""
         tenant_id = tenant_of(request)
-        asked = parse(ReasonRequest, await read_json(request, BODY_LIMIT_BYTES))
+        asked = await read_body(ReasonRequest, request)
         with known():
             changed = await self.registry.reinstate(tenant_id, asked.reason)
         return self._told(request, actor, "tenant.reinstate", asked.reason, changed)

@@ -6,7 +6,7 @@ the way to agents. The gateway adds the request path to it; the worker adds tick
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
@@ -26,7 +26,7 @@ from prometheus_client import (
 from redis.asyncio import Redis
 
 from agents.answer import AnswerLimits
-from agents.authorize import SigV4Authorizer
+from agents.authorize import Outgoing, SigV4Authorizer
 from agents.breaker import Breakers
 from agents.catalog import Catalog
 from agents.retries import RetryBudget
@@ -140,7 +140,8 @@ async def floor(settings: Settings) -> AsyncIterator[Floor]:
         clock, metrics = SystemClock(), _metrics()
         session = aioboto3.Session()
         audit = AuditTrail(clock=clock, metrics=metrics)
-        dynamodb, s3 = await _guarded(stack, session, settings, audit.on_violation)
+        http = await stack.enter_async_context(open_http())
+        dynamodb, s3 = await _guarded(stack, session, settings, audit.on_violation, http=http, clock=clock)
         stores = TenantStores(
             dynamodb,
             s3,
@@ -156,7 +157,6 @@ async def floor(settings: Settings) -> AsyncIterator[Floor]:
         changes = ChangeFeed(redis, clock=clock)
         catalog = Catalog(platform, changes, clock=clock)
         stack.push_async_callback(catalog.aclose)
-        http = await stack.enter_async_context(open_http())
         breakers = Breakers(clock, metrics)
         runtime = await _runtime(settings, session, http, breakers=breakers, clock=clock, metrics=metrics)
         job_store, job_metrics = JobStore(stores), JobMetrics(metrics)
@@ -297,14 +297,25 @@ def _readings(metrics: CollectorRegistry, catalog: Catalog, changes: ChangeFeed)
 
 
 async def _guarded(
-    stack: AsyncExitStack, session: aioboto3.Session, settings: Settings, on_violation: OnViolation
+    stack: AsyncExitStack,
+    session: aioboto3.Session,
+    settings: Settings,
+    on_violation: OnViolation,
+    *,
+    http: aiohttp.ClientSession,
+    clock: Clock,
 ) -> "tuple[DynamoDBClient, S3Client]":
     """Open the AWS clients of the home region, each held to the active scope."""
     dynamodb = await stack.enter_async_context(
         session.client("dynamodb", region_name=settings.home_region, config=_AWS)
     )
     s3 = await stack.enter_async_context(session.client("s3", region_name=settings.home_region, config=_AWS))
-    straight.install(dynamodb)
+    signer = SigV4Authorizer(SigV4Signer(settings.home_region, "dynamodb"), await session.get_credentials(), clock)
+
+    async def sign(headers: Mapping[str, str], body: bytes) -> Mapping[str, str]:
+        return await signer.headers(Outgoing("POST", "/", "", headers, body))
+
+    straight.install(dynamodb, http, sign)
     for client in (dynamodb, s3):
         client_guard.install(
             client, table_prefix=settings.table_prefix, bucket=settings.bucket, on_violation=on_violation

@@ -246,6 +246,8 @@ class JobRecord(TenantItem):
     # How many events tell of it so far.
     events: int = 0
     cancel_requested_at: AwareDatetime | None = None
+    # Since when it waits for others of its tenant to end.
+    waiting_since_at: AwareDatetime | None = None
     # Given up on: it kept killing the workers that took it.
     dead_letter: bool = False
     created_at: AwareDatetime
@@ -364,8 +366,17 @@ class SessionRecord(TenantItem):
         return self.SORT_PREFIX + self.session_id
 
 
+class RetiredSecret(BaseModel):
+    """A signing secret that was replaced and signs beside its successor until a moment."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    secret: str = Field(repr=False)
+    until_at: AwareDatetime
+
+
 class WebhookEndpoint(TenantItem):
-    """A tenant's webhook URL with its signing secrets, the newest first."""
+    """A tenant's webhook URL with its signing secrets; no events means every event."""
 
     TABLE = tables.WEBHOOKS
     SORT_PREFIX = "WEBHOOK#"
@@ -376,8 +387,10 @@ class WebhookEndpoint(TenantItem):
     events: frozenset[str] = frozenset()
     status: Literal["active", "paused", "disabled"] = "active"
     disabled_reason: str | None = None
-    secrets: tuple[str, ...]
-    previous_secret_until_at: AwareDatetime | None = None
+    secret: str = Field(repr=False)
+    # The newest first.
+    retired_secrets: tuple[RetiredSecret, ...] = ()
+    # The first of the failures that no success has followed yet.
     failing_since_at: AwareDatetime | None = None
     created_at: AwareDatetime
     updated_at: AwareDatetime
@@ -412,7 +425,7 @@ class Delivery(TenantItem):
     payload_json: str
     status: Literal["pending", "delivered", "failed"] = "pending"
     attempts: tuple[Attempt, ...] = ()
-    # How many of the schedule's attempts were made; those asked for by hand are in `attempts` alone.
+    # How many of the schedule's attempts were made since it last began: sending again by hand begins it anew.
     scheduled_attempts: int = 0
     next_attempt_at: AwareDatetime | None = None
     fence: int = 0

@@ -36,9 +36,6 @@ _ALPHABET: Final = "0123456789abcdefghjkmnpqrstvwxyz"
 # Two digits at a time.
 _PAIRS: Final = [high + low for high in _ALPHABET for low in _ALPHABET]
 _SHIFTS: Final = range(120, -1, -10)
-# The last 16 digits are random, the ten before them the time.
-_RANDOM_SHIFTS: Final = range(70, -1, -10)
-_TIME_DIGITS: Final = 10
 
 
 def parse_tenant_id(text: str) -> TenantId:
@@ -119,11 +116,12 @@ def event_id_of(job_id: JobId) -> EventId:
     return EventId("evt_" + job_id.removeprefix("job_"))
 
 
-def delivery_id_of(event_id: EventId, webhook_id: WebhookId) -> DeliveryId:
-    """Return the id of the one delivery of an event to an endpoint; it sorts by the event's time."""
-    time = event_id.removeprefix("evt_")[:_TIME_DIGITS]
+def delivery_id_of(event_id: EventId, webhook_id: WebhookId, at: datetime) -> DeliveryId:
+    """Return the id of the one delivery of an event, which happened `at`, to an endpoint; it sorts by that time."""
+    # A job's event carries in its own id when the job was submitted, not when it ended.
+    milliseconds = int(at.timestamp() * 1000)
     digest = hashlib.sha256(f"{event_id} {webhook_id}".encode()).digest()
-    return DeliveryId("dlv_" + time + _digits(int.from_bytes(digest[:10]), _RANDOM_SHIFTS))
+    return DeliveryId("dlv_" + _digits((milliseconds << 80) | int.from_bytes(digest[:10]), _SHIFTS))
 
 
 def new_request_id(now: datetime) -> RequestId:

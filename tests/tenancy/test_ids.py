@@ -58,10 +58,10 @@ def test_an_event_has_one_delivery_per_endpoint_sorted_by_the_events_time(now: d
     later = now + timedelta(milliseconds=later_ms)
     first, second = new_webhook_id(now), new_webhook_id(later)
     event, other = new_event_id(now), new_event_id(now)
-    deliveries = {delivery_id_of(one, to) for one in (event, other) for to in (first, second)}
+    deliveries = {delivery_id_of(one, to, now) for one in (event, other) for to in (first, second)}
     assert len(deliveries) == 4
-    assert parse_delivery_id(delivery_id_of(event, first)) in deliveries
-    assert max(deliveries) < delivery_id_of(new_event_id(later), first)
+    assert parse_delivery_id(delivery_id_of(event, first, now)) in deliveries
+    assert max(deliveries) < delivery_id_of(new_event_id(now), first, later)
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,8 @@ from gateway.admin.tenants import TenantAdmin
 from gateway.cancel import Cancellations
 from gateway.invoke import RequestPath
 from gateway.middleware import Edge
-from gateway.operations import Operation
+from gateway.operations import IDEMPOTENCY_KEY, Operation
+from gateway.repeats import Repeats
 from gateway.routes import agents, health, invocations, jobs, me, openapi
 from gateway.routes.agents import AgentRoutes
 from gateway.routes.invocations import InvocationRoutes
@@ -34,6 +35,7 @@ class Parts:
     catalog: Catalog
     jobs: JobStore
     tenants: TenantAdmin
+    repeats: Repeats
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,12 +59,18 @@ def principal(operation: Operation, handler: Callable[[Parts], PrincipalHandler]
 def tenant(role: Role, operation: Operation, handler: Callable[[Parts], TenantHandler]) -> Route:
     """Return a route for who has `role` and acts for its own, active tenant."""
     guarded = replace(operation, guard="tenant", role=role)
+    if IDEMPOTENCY_KEY in operation.parameters:
+        return Route(guarded, lambda parts: parts.access.tenant(role, parts.repeats.tenant(operation, handler(parts))))
     return Route(guarded, lambda parts: parts.access.tenant(role, handler(parts)))
 
 
 def platform(role: Role, operation: Operation, handler: Callable[[Parts], PrincipalHandler]) -> Route:
     """Return a route for the platform's own operators with `role`."""
     guarded = replace(operation, guard="platform", role=role)
+    if IDEMPOTENCY_KEY in operation.parameters:
+        return Route(
+            guarded, lambda parts: parts.access.platform(role, parts.repeats.platform(operation, handler(parts)))
+        )
     return Route(guarded, lambda parts: parts.access.platform(role, handler(parts)))
 
 

@@ -7,7 +7,7 @@ tenant wrote it.
 
 import asyncio
 import gc
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final
@@ -31,6 +31,8 @@ from gateway.schemas import InvocationRequest, field_faults
 
 # Set on a request whose sender waits to be told to go on; gone once it was.
 AWAITS_CONTINUE: Final = web.RequestKey("awaits-continue", bool)
+# Told of a JSON body before it is looked at; may end the request.
+ON_BODY: Final[web.RequestKey[Callable[[bytes], Awaitable[None]]]] = web.RequestKey("on-body")
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +74,7 @@ async def read_json(request: web.Request, limit_bytes: int, pace: Pace = PACE) -
     """Read a JSON body of at most `limit_bytes`, unparsed.
 
     Raises LengthRequiredError, ContentEncodingError, MediaTypeUnsupportedError, BodyTooLargeError, BodyTimeoutError,
-    BodyMalformedError.
+    BodyMalformedError, and what ON_BODY raises.
     """
     if hdrs.CONTENT_LENGTH not in request.headers and hdrs.TRANSFER_ENCODING not in request.headers:
         raise LengthRequiredError
@@ -84,7 +86,11 @@ async def read_json(request: web.Request, limit_bytes: int, pace: Pace = PACE) -
         raise BodyTooLargeError(limit_bytes)
     if request.get(AWAITS_CONTINUE):
         await _ask(request)
-    return await _read(request, limit_bytes, pace)
+    body = await _read(request, limit_bytes, pace)
+    on_body = request.get(ON_BODY)
+    if on_body is not None:
+        await on_body(body)
+    return body
 
 
 def parse_invocation(body: bytes) -> InvocationBody:

@@ -31,9 +31,10 @@ from gateway.errors import FieldFault, FieldsInvalidError
 from gateway.journal import Journal
 from gateway.live import InvocationCancelledError, LiveInvocations
 from gateway.negotiate import mode_of
+from gateway.original import event_stream, kept
 from gateway.record import Passage, Report, Verdict, begun, closed, judge, upstream_of
 from gateway.schemas import JobAccepted
-from gateway.sse import HEADERS, EventStream
+from gateway.sse import EventStream
 from jobs.queue import JobQueue
 from tenancy.admission import Admission, Permit
 from tenancy.clock import Clock
@@ -196,14 +197,14 @@ class RequestPath:
     async def _answer(self, request: web.Request, admitted: Admitted) -> web.StreamResponse:
         async with self._opened(admitted, self.durations.sync_s) as run:
             body = await run.read()
-        response = web.Response(body=body, content_type="application/json")
+        response = await kept(request, web.Response(body=body, content_type="application/json"))
         # Written here, so that the slot is held until a slow reader has the last byte.
         await response.prepare(request)
         await response.write_eof()
         return response
 
     async def _stream(self, request: web.Request, admitted: Admitted) -> web.StreamResponse:
-        response = web.StreamResponse(headers=HEADERS)
+        response = event_stream(request)
         events = EventStream(response, self.clock)
         verdict = judge(None)
         try:

@@ -29,6 +29,7 @@ TAGS: Final[Mapping[str, str]] = {
     "Agents": "What can be invoked.",
     "Invocations": "Invoking an agent, looking at how it went, stopping it.",
     "Jobs": "Invocations that go on without a connection.",
+    "Webhooks": "Being told how jobs ended.",
     "Tenants": "For operators: who is served, how much, and who speaks for whom.",
     "Description": "This description.",
 }
@@ -70,7 +71,8 @@ class Operation:
     """One operation; `problems` are errors as it can end with them.
 
     What every operation behind the same guard can refuse (401, 403, 429, …) is not repeated. `names_invocation` says
-    that also its problems carry the ids of the invocation they ended. `guard` and `role` are
+    that also its problems carry the ids of the invocation they ended. Members of its answer that are `shown_once` are
+    left out where it is given again under an Idempotency-Key. `guard` and `role` are
     the route table's to fill in.
     """
 
@@ -83,8 +85,10 @@ class Operation:
     answers: tuple[Answer, ...]
     parameters: tuple[Parameter, ...] = ()
     body: Content | None = None
+    body_optional: bool = False
     problems: tuple[Exception, ...] = ()
     names_invocation: bool = False
+    shown_once: tuple[str, ...] = ()
     guard: Guard = "public"
     role: Role | None = None
 
@@ -128,4 +132,13 @@ CURSOR = Parameter(
     "Where the list goes on: the `nextCursor` of the page before. It is opaque and works for its own tenant alone.",
     {"type": "string", "pattern": "^[A-Za-z0-9_-]+$", "minLength": 1, "maxLength": 512},
     "WyJhY21lIiwiSk9CI2pvYl8wMWpkM2s1bTdwOXExcjNzNXQ3djl3MXgzeSJd",
+)
+IDEMPOTENCY_KEY = Parameter(
+    "Idempotency-Key",
+    "header",
+    "Makes it safe to send the request again: within 24 hours, the same key with the same request is given the same "
+    "answer, with `Idempotency-Replayed: true`, and nothing is done twice. 1 to 255 visible ASCII characters; quotes "
+    "around them are no part of the key. A member that is shown once is left out of a replay.",
+    {"type": "string", "pattern": "^[!-~]{1,255}$", "minLength": 1, "maxLength": 255},
+    "7f3d2c1e-order-4711",
 )

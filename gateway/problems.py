@@ -105,7 +105,24 @@ _TABLE: Final[dict[type[BaseException], _Row]] = {
     ),
     tenancy.TierTooLowError: _Row(403, "Tier too low", "The agent needs a higher tier than the tenant has."),
     tenancy.TenantAccessViolation: _Row(403, "Access refused", "The request reached for data outside its tenant."),
+    tenancy.IdempotencyKeyReusedError: _Row(
+        422, "Key reused", "The Idempotency-Key was used for another request. Choose a new key for a new request."
+    ),
+    tenancy.IdempotencyRunningError: _Row(
+        409, "Still running", "The request that came first with this Idempotency-Key still runs. Try again.", _SOON
+    ),
+    tenancy.AnswerNotKeptError: _Row(
+        410, "Answer not kept", "The request with this Idempotency-Key has ended; its answer was too large to be kept."
+    ),
     tenancy.StoreUnavailableError: _Row(503, "Store unavailable", "The data store did not answer. Try again.", _SOON),
+    webhooks.EndpointUnknownError: _Row(404, "Not found", "There is no such resource."),
+    webhooks.DeliveryUnknownError: _Row(404, "Not found", "There is no such resource."),
+    webhooks.EndpointLimitError: _Row(
+        409, "Webhook limit", "The tenant has as many webhooks as it may have. Delete one."
+    ),
+    webhooks.EndpointInactiveError: _Row(
+        409, "Webhook inactive", "Nothing is sent to a webhook that is paused or disabled. Activate it first."
+    ),
     agents.AgentUnknownError: _Row(404, "Not found", "There is no such resource."),
     agents.SessionUnknownError: _Row(404, "Not found", "There is no such resource."),
     agents.SessionBusyError: _Row(
@@ -131,6 +148,8 @@ _CODES: Final[dict[type[BaseException], str]] = {
     tenancy.InvalidIdError: "not_found",
     agents.AgentUnknownError: "not_found",
     agents.SessionUnknownError: "not_found",
+    webhooks.EndpointUnknownError: "not_found",
+    webhooks.DeliveryUnknownError: "not_found",
 }
 _HTTP: Final = {
     400: ("bad_request", "Bad request", "The request is not valid HTTP."),
@@ -156,8 +175,17 @@ def problem_of(error: BaseException) -> Problem:
         return Problem(_INTERNAL.status, "internal_error", _INTERNAL.title, _INTERNAL.detail)
     row = _TABLE[kind]
     code = _CODES.get(kind, error.code)
-    headers = {"Retry-After": str(error.retry_after_s)} if isinstance(error, tenancy.LimitError) else row.headers
-    return Problem(row.status, code, row.title, row.detail, headers, _members(error))
+    return Problem(row.status, code, row.title, row.detail, _headers(error, row), _members(error))
+
+
+def _headers(error: LockgateError, row: _Row) -> dict[str, str]:
+    match error:
+        case tenancy.LimitError():
+            return {"Retry-After": str(error.retry_after_s)}
+        case tenancy.AnswerNotKeptError(location=str(location)):
+            return {"Location": location}
+        case _:
+            return row.headers
 
 
 def _members(error: LockgateError) -> dict[str, object]:

@@ -47,6 +47,7 @@ from gateway.keyset import KeySet
 from gateway.live import LiveInvocations
 from gateway.middleware import Edge
 from gateway.record import Report
+from gateway.repeats import Repeats
 from gateway.suspensions import Suspensions
 from gateway.tokens import TokenRules
 from gateway.traffic import Traffic
@@ -63,6 +64,7 @@ from tenancy.changes import ChangeFeed
 from tenancy.clock import Clock, SystemClock
 from tenancy.days import Days
 from tenancy.errors import OnViolation
+from tenancy.idempotency import Idempotency
 from tenancy.ids import AgentName
 from tenancy.leases import IDLE_S
 from tenancy.platform_store import PlatformStore
@@ -245,7 +247,8 @@ async def gateway(settings: Settings) -> AsyncIterator[GatewayProcess]:
         base.readings.total(
             "lockgate_identity_key_failures", "Renewals of the authority's keys failed", lambda: keys.failures
         )
-        parts = Parts(access, edge, path, cancellations, base.catalog, base.jobs, _admin(base, registry))
+        repeats = _repeats(stack, stores, clock)
+        parts = Parts(access, edge, path, cancellations, base.catalog, base.jobs, _admin(base, registry), repeats)
         private = base.private(lambda: live.draining)
         # Without any keys it can answer nobody; with keys it has read before, the authority may be away for a day.
         private = replace(private, required={**private.required, "identity": keys.ready})
@@ -266,6 +269,13 @@ def _admin(base: Floor, registry: TenantRegistry) -> TenantAdmin:
     rules = TokenRules(settings.authority, settings.audience)
     bindings = BindingAdmin(registry, base.platform, base.changes, rules, trail, clock)
     return TenantAdmin(registry, base.platform, bindings, trail, clock)
+
+
+def _repeats(stack: AsyncExitStack, stores: TenantStores, clock: Clock) -> Repeats:
+    """Return what gives repeated requests their answers again."""
+    repeats = Repeats(Idempotency(stores, clock), clock)
+    stack.push_async_callback(_bounded, repeats.aclose)
+    return repeats
 
 
 @asynccontextmanager

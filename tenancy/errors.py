@@ -72,10 +72,39 @@ class BindingTakenError(ConditionFailedError):
     code = "binding_taken"
 
 
+class IdempotencyKeyReusedError(LockgateError):
+    """The key was used for another request within the last day."""
+
+    code = "idempotency_key_reused"
+
+
+class IdempotencyRunningError(LockgateError):
+    """The request that came first with the key still runs, and its answer is not known yet."""
+
+    code = "idempotency_running"
+
+
+class AnswerNotKeptError(LockgateError):
+    """The request that came first with the key has ended, but its answer was too large to be kept.
+
+    `location` is where to look at what became of it, where that is known.
+    """
+
+    code = "answer_not_kept"
+
+    def __init__(self, location: str | None = None) -> None:
+        self.location = location
+        super().__init__("the answer was not kept")
+
+
 class StoreUnavailableError(LockgateError):
     """DynamoDB or S3 did not answer, throttled, or answered with a fault of its own; a retry may work."""
 
     code = "store_unavailable"
+
+
+class StoreBusyError(StoreUnavailableError):
+    """Another transaction holds the item for this moment; the next try mostly works."""
 
 
 class TenantUnknownError(LockgateError):

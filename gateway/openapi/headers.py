@@ -6,7 +6,7 @@ from typing import Final
 from pydantic import JsonValue
 
 from gateway.openapi.models import Json
-from gateway.operations import Operation, Parameter
+from gateway.operations import IDEMPOTENCY_KEY, Operation, Parameter
 
 REF: Final = "#/components/headers/"
 _EVERY_ANSWER: Final = ("X-Request-Id", "traceparent", "Access-Control-Allow-Origin")
@@ -70,7 +70,7 @@ HEADERS: Final[dict[str, Json]] = {
         'Bearer realm="lockgate", error="invalid_token", error_description="The token has expired."',
     ),
     "Location": _always(
-        "Where the job is polled.",
+        "Where to look at it.",
         {"type": "string", "format": "uri-reference", "maxLength": 256},
         "/v1/jobs/job_01jd3k5m7p9q1r3s5t7v9w1x3y",
     ),
@@ -84,6 +84,11 @@ HEADERS: Final[dict[str, Json]] = {
         "The session, for the next turn.",
         _text("^[a-zA-Z0-9][a-zA-Z0-9_-]{32,99}$", 100),
         "ses_" + "0123456789abcdef" * 3,
+    ),
+    "Idempotency-Replayed": _header(
+        "This is the answer that an earlier request with the same `Idempotency-Key` was given.",
+        {"type": "string", "enum": ["true"]},
+        "true",
     ),
     "ETag": _always(
         "Names these bytes, for `If-None-Match`.", _text('^"[0-9a-f]+"$', 66), '"9f86d081884c7d659a2feaa0c55ad015"'
@@ -116,7 +121,9 @@ def carried(operation: Operation, status: int, own: Iterable[str]) -> Json:
     rated = operation.guard in {"principal", "tenant"} and status != _UNAUTHORIZED
     # What was begun before it failed is named on the problem too.
     begun = operation.names_invocation and (status in _ENDED or status >= _FAILED)
-    names = (*_EVERY_ANSWER, *(_RATE if rated else ()), *(_IDS if begun else ()), *own)
+    keyed = IDEMPOTENCY_KEY in operation.parameters and (status < _REFUSED or begun)
+    given_again = ("Idempotency-Replayed",) if keyed else ()
+    names = (*_EVERY_ANSWER, *(_RATE if rated else ()), *(_IDS if begun else ()), *given_again, *own)
     return {name: _shown(name, owed=name in _owed(operation, status)) for name in dict.fromkeys(names)}
 
 

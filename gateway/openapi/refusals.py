@@ -12,7 +12,7 @@ import orjson
 from gateway import errors
 from gateway.openapi.headers import carried
 from gateway.openapi.models import Json
-from gateway.operations import Operation
+from gateway.operations import IDEMPOTENCY_KEY, Operation
 from gateway.problems import CONTENT_TYPE, Problem, problem_of, render
 from tenancy import errors as tenancy
 from tenancy.ids import RequestId
@@ -48,6 +48,11 @@ _AUTHENTICATED: Final = (
     tenancy.StoreUnavailableError(),
     tenancy.TenantAccessViolation(tenant_id=None, layer="door", operation="", resource="", reason=""),
 )
+_WITH_A_KEY: Final = (
+    tenancy.IdempotencyKeyReusedError(),
+    tenancy.IdempotencyRunningError(),
+    errors.FieldsInvalidError([errors.FieldFault("Idempotency-Key", "must be given once and be visible ASCII")]),
+)
 _OF_TENANTS: Final = (tenancy.TenantUnknownError(), tenancy.TenantSuspendedError(), tenancy.RateLimitedError())
 _MEANINGS: Final = {
     400: "The request is not valid.",
@@ -57,6 +62,7 @@ _MEANINGS: Final = {
     406: "The agent does not offer the mode asked for.",
     408: "The request did not arrive in time.",
     409: "The resource is not in the state for this.",
+    410: "There was an answer, but it is no longer here.",
     411: "The length of the body is missing.",
     413: "The body is larger than is taken here.",
     414: "The request's target is too long.",
@@ -124,4 +130,6 @@ def _errors_of(operation: Operation) -> Iterator[Exception]:
         yield errors.RoleMissingError(operation.role)
     if operation.body is not None:
         yield from _WITH_A_BODY
+    if IDEMPOTENCY_KEY in operation.parameters:
+        yield from _WITH_A_KEY
     yield from operation.problems

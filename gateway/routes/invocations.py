@@ -12,13 +12,23 @@ from gateway.cancel import Cancellations
 from gateway.invoke import RequestPath
 from gateway.live import EndedEarlyError
 from gateway.middleware import ORIGIN
-from gateway.operations import AGENT, INVOCATION, Answer, Content, Operation, Parameter, Schema, answer
+from gateway.operations import (
+    AGENT,
+    IDEMPOTENCY_KEY,
+    INVOCATION,
+    Answer,
+    Content,
+    Operation,
+    Parameter,
+    Schema,
+    answer,
+)
 from gateway.routes.answers import json_answer
 from gateway.schemas import InvocationRequest, InvocationView, JobAccepted
 from gateway.sse import RETRY_MS, frame
 from tenancy.context import TenantContext
 from tenancy.data_models import Mode, Status
-from tenancy.errors import ConcurrencyLimitError, DailyLimitError, TierTooLowError
+from tenancy.errors import AnswerNotKeptError, ConcurrencyLimitError, DailyLimitError, TierTooLowError
 from tenancy.ids import parse_agent_name, parse_invocation_id
 
 _IDS: Final = b'{"invocationId":"inv_01jd3k5m7p9q1r3s5t7v9w1x3y","sessionId":"ses_%b"}' % (b"0123456789abcdef" * 3)
@@ -79,7 +89,7 @@ CREATE: Final = Operation(
             headers=("Location", "Retry-After", "Preference-Applied"),
         ),
     ),
-    parameters=(AGENT, PREFER),
+    parameters=(AGENT, PREFER, IDEMPOTENCY_KEY),
     body=Content({"prompt": InvocationRequest(input={"prompt": "one two three"}, metadata={"ticket": "4711"})}),
     problems=(
         agents.AgentUnknownError(),
@@ -90,6 +100,7 @@ CREATE: Final = Operation(
         ConcurrencyLimitError(),
         errors.DrainingError(),
         errors.JournalFullError(),
+        AnswerNotKeptError("/v1/invocations/inv_01jd3k5m7p9q1r3s5t7v9w1x3y"),
         *(kind() for kind in EndedEarlyError.__subclasses__()),
         *(kind() for kind in agents.RuntimeFaultError.__subclasses__()),
     ),

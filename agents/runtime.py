@@ -7,19 +7,16 @@ re-encode (see agents.sigv4).
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from io import BytesIO
 from typing import Final
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
-import aiohttp
 import orjson
 import structlog
-from yarl import URL
 
-from agents.answer import EVENT_STREAM, JSON, AnswerLimits, HttpAnswer, watched
+from agents.answer import EVENT_STREAM, JSON, AnswerLimits, HttpAnswer
 from agents.authorize import Authorizer, Outgoing
 from agents.breaker import Breakers
 from agents.errors import (
@@ -31,11 +28,13 @@ from agents.errors import (
     RuntimeThrottledError,
     RuntimeTimeoutError,
 )
-from agents.faults import refusal, sending
+from agents.exchange import Exchange
+from agents.faults import refusal
 from agents.inband import ACTION_HEADER, REF_HEADER, InbandStatus, parse_status
 from agents.invocation import Answer, Invocation, TraceHeaders
 from agents.retries import RetryBudget
 from agents.sigv4 import canonical_query
+from agents.upstream import Upstream
 from tenancy.admission import Permit
 from tenancy.clock import Clock
 from tenancy.data_models import AgentVersion, Mode
@@ -43,21 +42,18 @@ from tenancy.errors import TenantAccessViolation
 from tenancy.ids import InvocationId, JobId, SessionId
 
 SESSION_HEADER: Final = "X-Amzn-Bedrock-AgentCore-Runtime-Session-Id"
-CONNECT_TIMEOUT_S: Final = 5.0
+_SESSION_HEADER: Final = SESSION_HEADER.lower().encode()
 # A cold microVM may take two minutes until its agent answers; the others speak to a running one.
 START_TIMEOUT_S: Final = 130.0
 PROBE_TIMEOUT_S: Final = 8.0
 STOP_TURN_TIMEOUT_S: Final = 1.0
 # AgentCore gives a session up to 15 s to end.
 STOP_TIMEOUT_S: Final = 20.0
-# Longer than an idle connection is kept by us, shorter than by AgentCore, so that we are the ones who close.
-KEEPALIVE_S: Final = 15.0
 # The longest wait before each repeat; the actual one is any part of it. A session that is being provisioned or torn
 # down takes longer than a throttle.
 _BUSY_WAITS_S: Final = (0.5, 1.5)
 _THROTTLE_WAITS_S: Final = (0.25, 0.75)
 _TARGETS_KEPT: Final = 1024
-_PIECES_FROM_BYTES: Final = 262_144
 _NO_TRACE: Final = TraceHeaders()
 # What stands between us and AgentCore may change these.
 _UNSIGNED: Final = frozenset({"Accept", "traceparent", "tracestate"})
@@ -68,18 +64,6 @@ _log = structlog.get_logger("agents.runtime")
 def any_part() -> float:
     """Return any number from 0 to 1."""
     return secrets.randbelow(1001) / 1000
-
-
-def open_http() -> aiohttp.ClientSession:
-    """Return a client session as AgentCore wants it: pooled, without memory, and every body as it came."""
-    return aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(limit=0, ttl_dns_cache=30, keepalive_timeout=KEEPALIVE_S),
-        cookie_jar=aiohttp.DummyCookieJar(),
-        auto_decompress=False,
-        trust_env=False,
-        # Nothing is unpacked, so nothing may come packed.
-        headers={"Accept-Encoding": "identity", "User-Agent": "lockgate"},
-    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,10 +77,10 @@ class RuntimeTimeouts:
 @dataclass(frozen=True, slots=True)
 class _Target:
     runtime_arn: str
-    url: URL
-    host: str
     path: str
     query: str
+    # How every request to it begins. Nothing is unpacked, so nothing may come packed.
+    start: str
 
 
 class AgentCore:
@@ -104,10 +88,9 @@ class AgentCore:
 
     def __init__(
         self,
-        http: aiohttp.ClientSession,
+        upstream: Upstream,
         authorizer: Authorizer,
         *,
-        endpoint: str,
         clock: Clock,
         timeouts: RuntimeTimeouts,
         limits: AnswerLimits,
@@ -115,10 +98,8 @@ class AgentCore:
         repeats: RetryBudget,
         jitter: Callable[[], float] = any_part,
     ) -> None:
-        self._http = http
+        self._upstream = upstream
         self._authorizer = authorizer
-        self._endpoint = endpoint.rstrip("/")
-        self._host = urlsplit(endpoint).netloc
         self._clock = clock
         self._timeouts = timeouts
         self._limits = limits
@@ -135,7 +116,7 @@ class AgentCore:
         headers = _headers(
             invocation.session_id, f"{EVENT_STREAM}, {JSON}" if streams else JSON, invocation.trace, ref=invocation.id
         )
-        response = await self._post(
+        answer = await self._post(
             self._target(invocation.agent, "invocations"),
             headers,
             invocation.body,
@@ -143,11 +124,10 @@ class AgentCore:
             begin_s=self._timeouts.sync_s,
         )
         try:
-            with watched(response):
-                yield _answer(response, invocation.session_id, invocation.mode, self._limits)
+            yield _answer(answer, invocation.session_id, invocation.mode, self._limits)
         finally:
-            # Only an answer read to its end has given its connection back before.
-            response.close()
+            # Only an answer that was all here has given its connection back before.
+            answer.close()
 
     async def stop(self, agent: AgentVersion, session_id: SessionId) -> None:
         """End a session and all it runs; one that is gone is fine. Raises RuntimeFaultError."""
@@ -155,10 +135,10 @@ class AgentCore:
         headers = _headers(session_id, JSON, _NO_TRACE)
         target = self._target(agent, "stopruntimesession")
         try:
-            response = await self._post(target, headers, body, total_s=STOP_TIMEOUT_S, begin_s=STOP_TIMEOUT_S)
+            answer = await self._post(target, headers, body, total_s=STOP_TIMEOUT_S, begin_s=STOP_TIMEOUT_S)
         except RuntimeMissingError:
             return
-        response.release()
+        answer.close()
 
     async def stop_turn(self, agent: AgentVersion, session_id: SessionId, invocation_id: InvocationId) -> bool:
         """End one turn and keep its session; True if the agent confirms within a second that it no longer runs."""
@@ -181,6 +161,10 @@ class AgentCore:
         """Return how a job stands; "unknown" from a session that was lost. Raises RuntimeFaultError."""
         return await self._ask(agent, session_id, "status", job_id, timeout_s=PROBE_TIMEOUT_S)
 
+    async def stop_job(self, agent: AgentVersion, session_id: SessionId, job_id: JobId) -> InbandStatus:
+        """Have a job stopped and return how it stands; raises a RuntimeFaultError."""
+        return await self._ask(agent, session_id, "stop", job_id, timeout_s=PROBE_TIMEOUT_S)
+
     async def _ask(
         self,
         agent: AgentVersion,
@@ -198,13 +182,13 @@ class AgentCore:
         headers = _headers(session_id, JSON, trace, ref=ref) | {ACTION_HEADER: action}
         try:
             async with asyncio.timeout(timeout_s):
-                response = await self._post(
+                answer = await self._post(
                     self._target(agent, "invocations"), headers, body, total_s=timeout_s, begin_s=timeout_s
                 )
                 try:
-                    status = parse_status(await _answer(response, session_id, Mode.SYNC, self._limits).read())
+                    status = parse_status(await _answer(answer, session_id, Mode.SYNC, self._limits).read())
                 finally:
-                    response.close()
+                    answer.close()
         except TimeoutError as error:
             raise RuntimeTimeoutError from error
         if status.ref != ref:
@@ -213,7 +197,7 @@ class AgentCore:
 
     async def _post(
         self, target: _Target, headers: dict[str, str], body: bytes, *, total_s: float, begin_s: float
-    ) -> aiohttp.ClientResponse:
+    ) -> Exchange:
         """Return an answer whose status is 200, after repeating what AgentCore refused to run."""
         self._repeats.earn()
         for repeat in range(len(_BUSY_WAITS_S)):
@@ -229,23 +213,16 @@ class AgentCore:
 
     async def _post_once(
         self, target: _Target, headers: dict[str, str], body: bytes, *, total_s: float, begin_s: float
-    ) -> aiohttp.ClientResponse:
-        headers = {"Host": target.host, **headers}
+    ) -> Exchange:
+        headers = {"Host": self._upstream.host, **headers}
         signable = {name: value for name, value in headers.items() if name not in _UNSIGNED}
         proof = await self._authorizer.headers(Outgoing("POST", target.path, target.query, signable, body))
-        with self._breakers.watching(target.runtime_arn), sending():
-            async with asyncio.timeout(begin_s):
-                response = await self._http.post(
-                    target.url,
-                    # Long bodies in pieces, so that sending one holds up nobody else.
-                    data=body if len(body) <= _PIECES_FROM_BYTES else BytesIO(body),
-                    headers={**headers, **proof},
-                    timeout=aiohttp.ClientTimeout(total=total_s, sock_connect=CONNECT_TIMEOUT_S),
-                    allow_redirects=False,
-                )
-            if response.status != 200:  # noqa: PLR2004 - AgentCore knows no other success
-                raise await refusal(response)
-        return response
+        head = _head(target.start, {**headers, **proof}, len(body))
+        with self._breakers.watching(target.runtime_arn):
+            answer = await self._upstream.post(head, body, begin_s=begin_s, total_s=total_s)
+            if answer.status != 200:  # noqa: PLR2004 - AgentCore knows no other success
+                raise await refusal(answer)
+        return answer
 
     def _target(self, agent: AgentVersion, operation: str) -> _Target:
         key = (agent.runtime_arn, agent.qualifier, operation)
@@ -253,9 +230,8 @@ class AgentCore:
         if target is None:
             path = f"/runtimes/{quote(agent.runtime_arn, safe='')}/{operation}"
             query = canonical_query([("qualifier", agent.qualifier)])
-            target = _Target(
-                agent.runtime_arn, URL(f"{self._endpoint}{path}?{query}", encoded=True), self._host, path, query
-            )
+            start = f"POST {path}?{query} HTTP/1.1\r\nAccept-Encoding: identity\r\nUser-Agent: lockgate\r\n"
+            target = _Target(agent.runtime_arn, path, query, start)
             if len(self._targets) >= _TARGETS_KEPT:
                 self._targets.clear()
             self._targets[key] = target
@@ -273,10 +249,20 @@ def _headers(session_id: SessionId, accept: str, trace: TraceHeaders, *, ref: st
     return headers
 
 
-def _answer(response: aiohttp.ClientResponse, session_id: SessionId, mode: Mode, limits: AnswerLimits) -> HttpAnswer:
-    if response.headers.get(SESSION_HEADER, session_id) != session_id:
+def _head(start: str, headers: Mapping[str, str], length: int) -> bytes:
+    lines = [f"{name}: {value}\r\n" for name, value in headers.items()]
+    head = f"{start}{''.join(lines)}Content-Length: {length}\r\n\r\n"
+    ends = start.count("\n") + len(lines) + 2
+    if head.count("\n") != ends or head.count("\r") != ends or "\0" in head:
+        # Whatever let it come this far, it would be a header, or a request, of its own.
+        raise RuntimeRefusedError("a header that is more than one line")
+    return head.encode()
+
+
+def _answer(answer: Exchange, session_id: SessionId, mode: Mode, limits: AnswerLimits) -> HttpAnswer:
+    if (answer.header(_SESSION_HEADER) or session_id) != session_id:
         raise RuntimeBrokenError("an answer of another session")
-    return HttpAnswer(response, mode, limits)
+    return HttpAnswer(answer, mode, limits)
 
 
 def _require_own(permit: Permit, invocation: Invocation) -> None:

@@ -30,10 +30,11 @@ from agents.authorize import Outgoing, SigV4Authorizer
 from agents.breaker import Breakers
 from agents.catalog import Catalog
 from agents.retries import RetryBudget
-from agents.runtime import AgentCore, RuntimeTimeouts, open_http
+from agents.runtime import AgentCore, RuntimeTimeouts
 from agents.sessions import Sessions
 from agents.sigv4 import SigV4Signer
 from agents.turns import Turns
+from agents.upstream import Upstream, open_upstream
 from gateway.access import Access
 from gateway.admin.bindings import BindingAdmin
 from gateway.admin.tenants import TenantAdmin
@@ -54,6 +55,7 @@ from gateway.traffic import Traffic
 from jobs.metrics import JobMetrics
 from jobs.queue import JobQueue, connect
 from jobs.store import JobStore
+from ops.outbound import open_http
 from ops.private import Check, PrivatePort
 from ops.readings import Readings
 from ops.settings import Settings
@@ -160,7 +162,8 @@ async def floor(settings: Settings) -> AsyncIterator[Floor]:
         catalog = Catalog(platform, changes, clock=clock)
         stack.push_async_callback(catalog.aclose)
         breakers = Breakers(clock, metrics)
-        runtime = await _runtime(settings, session, http, breakers=breakers, clock=clock, metrics=metrics)
+        upstream = await stack.enter_async_context(open_upstream(settings.agentcore_url, clock=clock))
+        runtime = await _runtime(settings, session, upstream, breakers=breakers, clock=clock, metrics=metrics)
         job_store, job_metrics = JobStore(stores), JobMetrics(metrics)
         arq = connect(settings.redis_url.get_secret_value())
         stack.push_async_callback(arq.aclose)
@@ -356,7 +359,7 @@ def _redis(settings: Settings) -> Redis:
 async def _runtime(
     settings: Settings,
     session: aioboto3.Session,
-    http: aiohttp.ClientSession,
+    upstream: Upstream,
     *,
     breakers: Breakers,
     clock: Clock,
@@ -365,9 +368,8 @@ async def _runtime(
     signer = SigV4Authorizer(SigV4Signer(settings.runtime_region), await session.get_credentials(), clock)
     timeouts = RuntimeTimeouts(settings.sync_timeout_s, settings.stream_timeout_s)
     return AgentCore(
-        http,
+        upstream,
         signer,
-        endpoint=settings.agentcore_url,
         clock=clock,
         timeouts=timeouts,
         limits=ANSWERS,

@@ -11,8 +11,9 @@ from agents.authorize import Authorizer, SigV4Authorizer
 from agents.breaker import Breakers
 from agents.invocation import AgentEvent, Answer, Invocation, TraceHeaders
 from agents.retries import RetryBudget
-from agents.runtime import AgentCore, RuntimeTimeouts, open_http
+from agents.runtime import AgentCore, RuntimeTimeouts
 from agents.sigv4 import SigV4Signer, StaticCredentials
+from agents.upstream import open_upstream
 from tenancy.admission import Permit
 from tenancy.clock import Clock
 from tenancy.context import Principal, Role, TenantContext
@@ -75,11 +76,10 @@ async def agentcore(
     limits: AnswerLimits = LIMITS,
 ) -> AsyncIterator[AgentCore]:
     clock, metrics = clock or FakeClock(), CollectorRegistry()
-    async with open_http() as http:
+    async with open_upstream(endpoint, clock=clock) as upstream:
         yield AgentCore(
-            http,
+            upstream,
             authorizer(clock),
-            endpoint=endpoint,
             clock=clock,
             timeouts=timeouts,
             limits=limits,

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable
 from contextlib import aclosing, asynccontextmanager
+from dataclasses import replace
 
 import orjson
 import pytest
@@ -27,7 +28,7 @@ from agents.errors import (
     StreamInterruptedError,
 )
 from agents.inband import ACTION_HEADER, REF_HEADER
-from agents.invocation import AgentChunk, AgentError, AgentEvent, Invocation
+from agents.invocation import AgentChunk, AgentError, AgentEvent, Invocation, TraceHeaders
 from agents.runtime import AgentCore, RuntimeTimeouts
 from ops.devstack.process import free_port
 from tenancy.admission import Permit
@@ -120,6 +121,13 @@ async def test_what_is_sent_carries_the_signature_botocore_would_give_it(clock: 
         await read(core)
     [received] = server.received
     assert received.headers["Authorization"] == signature_of(received, clock)
+
+
+async def test_a_header_of_two_lines_is_not_sent() -> None:
+    wanted = replace(invocation(), trace=TraceHeaders("00-" + "a" * 32 + "-" + "b" * 16 + "-01", "a=1\r\nEvil: 1"))
+    async with upstream(http(body=1)) as server, agentcore(server.url) as core:
+        assert await _fault_of(read(core, wanted)) is RuntimeRefusedError
+    assert server.received == []
 
 
 async def test_a_long_body_is_signed_like_a_short_one(clock: FakeClock) -> None:

@@ -16,7 +16,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Final, Protocol
 
 import orjson
 from aiohttp import web
@@ -49,6 +49,7 @@ from tenancy.store import TenantStores
 IDS = web.RequestKey("ids", dict[str, str])
 # A terminal event is worth this long to a reader that has stopped reading.
 LAST_WORD_S = 5.0
+_SUCCEEDED: Final = judge(None)
 
 
 class Stopper(Protocol):
@@ -109,6 +110,8 @@ class Run:
     started_s: float = field(init=False)
     first_byte_s: float | None = field(default=None, init=False)
     answer: Answer = field(init=False)
+    # Whether the whole answer is here: then there is nothing left to stop.
+    over: bool = field(default=False, init=False)
     chunks: int = 0
     answer_bytes: int = 0
 
@@ -125,6 +128,7 @@ class Run:
         self.first_byte_s = self.lasted_s
         body = await self.answer.read()
         self.answer_bytes = len(body)
+        self.over = True
         return body
 
     def metered(self, events: Sequence[AgentEvent]) -> list[bytes]:
@@ -206,7 +210,7 @@ class RequestPath:
     async def _stream(self, request: web.Request, admitted: Admitted) -> web.StreamResponse:
         response = event_stream(request)
         events = EventStream(response, self.clock)
-        verdict = judge(None)
+        verdict = _SUCCEEDED
         try:
             async with self._opened(admitted, self.durations.stream_s) as run:
                 await response.prepare(request)
@@ -258,22 +262,29 @@ class RequestPath:
 
     @asynccontextmanager
     async def _opened(self, admitted: Admitted, limit_s: float) -> AsyncIterator[Run]:
-        """Hold an invocation open for the block. Its record is readable on every process before the block begins."""
+        """Hold an invocation open for the block.
+
+        Its record is readable on every process before a byte is sent: a stream's before the block begins, a sync
+        answer's, as it ended, before the block is left.
+        """
         invocation, run = admitted.invocation, Run(admitted.record, self.clock.monotonic)
-        tenant_id = admitted.permit.ctx.tenant_id
+        tenant_id, whole = admitted.permit.ctx.tenant_id, invocation.mode is Mode.SYNC
         async with self._turn(admitted):
-            stored = self.journal.stored(run.record)
+            stored = self._begin(run.record)
             try:
                 async with self.live.serving(tenant_id, invocation.id, limit_s):
                     # Who is suspended from here on is ended; who was since admission is refused.
                     await self.tenants.require_active(tenant_id)
                     async with self.runtime(admitted.permit, invocation) as run.answer:
-                        await stored
+                        if stored is not None:
+                            await stored
                         yield run
+                    if whole:
+                        await self.journal.stored(self._final(run, _SUCCEEDED))
             except BaseException as end:
                 verdict = await self._verdict(run.record, end)
                 try:
-                    if not verdict.agent_ended:
+                    if not (verdict.agent_ended or run.over):
                         await self._stop(invocation)
                 finally:
                     # A process that has to end does not wait for a stop that hangs.
@@ -281,7 +292,18 @@ class RequestPath:
                 if verdict.status is Status.CANCELLED and isinstance(end, RuntimeFaultError):
                     raise InvocationCancelledError from end
                 raise
-            self._close(run, invocation, judge(None), None)
+            self._close(run, invocation, _SUCCEEDED, None)
+
+    def _begin(self, record: InvocationRecord) -> asyncio.Future[None] | None:
+        """Order the record of what begins; the future is a stream's to wait for.
+
+        A sync answer's record is waited for when it ends: often both states are one write.
+        """
+        if record.mode is Mode.STREAM:
+            return self.journal.stored(record)
+        self.journal.check_room()
+        self.journal.put(record)
+        return None
 
     def _turn(self, admitted: Admitted) -> AbstractAsyncContextManager[None]:
         invocation, fresh = admitted.invocation, admitted.fresh
@@ -291,10 +313,15 @@ class RequestPath:
         return self.turns.turn(invocation.ctx.tenant_id, invocation.session_id, invocation.id, fresh=fresh)
 
     def _close(self, run: Run, invocation: Invocation, verdict: Verdict, end: BaseException | None) -> None:
-        final = closed(run.record, verdict, run.chunks, run.answer_bytes, self.clock.now())
-        self.journal.put(final)
+        final = self._final(run, verdict)
+        if end is not None or final.mode is Mode.STREAM:
+            # What a problem document names can be looked up on any process as well.
+            self.journal.put(final, soon=end is not None)
         tier, trace_id = invocation.ctx.tenant.tier, invocation.trace.trace_id
         self.report(final, Passage(run.lasted_s, run.first_byte_s, upstream_of(end), tier, trace_id))
+
+    def _final(self, run: Run, verdict: Verdict) -> InvocationRecord:
+        return closed(run.record, verdict, run.chunks, run.answer_bytes, self.clock.now())
 
     async def _verdict(self, record: InvocationRecord, end: BaseException) -> Verdict:
         """Judge how the invocation ended; a broken answer may be a cancel that another process carried out."""

@@ -126,6 +126,8 @@ class Report:
     """Says once per invocation how it went: one wide line, one count, one duration. Never what was said."""
 
     def __init__(self, metrics: CollectorRegistry) -> None:
+        # Finding a series by its labels costs more than counting.
+        self._series: dict[tuple[str, str, str, str], tuple[Counter, Histogram]] = {}
         self._log = structlog.get_logger("gateway.invocation")
         self._ended = Counter(
             "lockgate_invocations_total", "Invocations ended", ["agent", "mode", "status", "code"], registry=metrics
@@ -148,8 +150,9 @@ class Report:
     def __call__(self, record: InvocationRecord, passage: Passage) -> None:
         """Report an invocation that has ended."""
         code = "" if record.error is None else record.error.code
-        self._ended.labels(record.agent, record.mode, record.status, code).inc()
-        self._seconds.labels(record.agent, record.mode).observe(passage.duration_s)
+        ended, seconds = self._series_of(record, code)
+        ended.inc()
+        seconds.observe(passage.duration_s)
         if passage.first_byte_s is not None:
             self._first_byte_seconds.labels(record.agent, record.mode).observe(passage.first_byte_s)
         self._log.info(
@@ -172,3 +175,13 @@ class Report:
             ttfb_ms=None if passage.first_byte_s is None else round(passage.first_byte_s * 1000, 1),
             duration_ms=round(passage.duration_s * 1000, 1),
         )
+
+    def _series_of(self, record: InvocationRecord, code: str) -> tuple[Counter, Histogram]:
+        key = (record.agent, record.mode, record.status, code)
+        series = self._series.get(key)
+        if series is None:
+            series = self._series[key] = (
+                self._ended.labels(*key),
+                self._seconds.labels(record.agent, record.mode),
+            )
+        return series

@@ -95,6 +95,40 @@ async def test_two_states_before_the_first_write_become_one_write() -> None:
     assert store.reasons() == ["succeeded"]
 
 
+async def test_what_nobody_waits_for_rides_with_what_somebody_does() -> None:
+    store = Store()
+    journal = journal_of(store)
+    journal.put(record(ACME, "a", "closed"))
+    await settle()
+    assert store.batches == []
+    await journal.stored(record(ACME, "b", "begun"))
+    assert [len(items) for _, items in store.batches] == [2]
+
+
+async def test_what_is_wanted_soon_is_written_though_nobody_waits() -> None:
+    store = Store()
+    store.gate.clear()
+    journal = journal_of(store)
+    journal.put(record(ACME, "a", "lingers"))
+    journal.put(record(ACME, "b", "failed"), soon=True)
+    await settle()
+    assert len(store.scopes) == 1
+    store.gate.set()
+    await journal.flush()
+    assert store.reasons() == ["lingers", "failed"]
+
+
+async def test_callers_that_come_together_are_gathered() -> None:
+    store = Store()
+    journal = journal_of(store)
+    await asyncio.gather(*(journal.stored(record(ACME, f"{n}")) for n in range(2)))
+    late = journal.stored(record(ACME, "one"))
+    await settle()
+    assert len(store.scopes) == 1
+    await asyncio.gather(late, journal.stored(record(ACME, "another")))
+    assert [len(items) for _, items in store.batches] == [2, 2]
+
+
 async def test_a_record_is_known_until_it_is_written_and_only_to_its_tenant() -> None:
     store = Store()
     store.gate.clear()

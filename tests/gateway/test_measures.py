@@ -7,7 +7,7 @@ from contextlib import AbstractAsyncContextManager
 import pytest
 from structlog.testing import capture_logs
 
-from tenancy.data_models import Status
+from tenancy.data_models import InvocationRecord, Status
 from tests.agents.upstream import Script, chunk, chunked, hangs, http, refuse, says, upstream
 from tests.conftest import Aws
 from tests.gateway.test_upstream_trouble import whole
@@ -76,6 +76,17 @@ async def test_a_runtimes_refusal_is_told_beside_our_own_code_and_has_no_first_b
         assert (line["upstream"], line["code"], line["ttfb_ms"]) == ("runtime_missing", "runtime_missing", None)
         labels = {"agent": agent_of(gateway), "mode": "sync"}
         assert value(gateway, "lockgate_invocation_first_byte_seconds_count", **labels) is None
+
+
+async def test_a_sync_answers_record_is_stored_once_and_as_it_ended_before_its_first_byte(whole: Wholes) -> None:
+    async with whole(ANSWER) as gateway:
+        answer = await gateway.sync()
+        key = InvocationRecord.key_of(gateway.tenant_id, answer.headers["X-Invocation-Id"])
+        record = await gateway.stores.db(gateway.tenant_id).get(InvocationRecord, key, consistent=True)
+        assert record is not None
+        assert record.status is Status.SUCCEEDED
+        # The session is the other one.
+        assert value(gateway, "lockgate_journal_records_total") == 2
 
 
 async def test_caches_count_what_they_saved(whole: Wholes) -> None:

@@ -140,13 +140,6 @@ class Deliveries:
             if after is None:
                 return Recovered(count, None)
 
-    async def chase(self, tenant_id: TenantId, webhook_id: WebhookId, delivery_id: DeliveryId) -> None:
-        """Ask for the tick of a delivery that is overdue, unless an attempt is being made: for the sweeper."""
-        key, now = Delivery.key_to(tenant_id, webhook_id, delivery_id), self._clock.now()
-        found = await self._stores.db(tenant_id).get(Delivery, key, consistent=True)
-        if found is not None and found.status == "pending" and not is_held(found, now):
-            await self._ask(tick_of(found), at=now)
-
     async def _again(self, delivery: Delivery) -> Delivery:
         now = self._clock.now()
         if is_held(delivery, now):

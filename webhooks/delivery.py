@@ -69,7 +69,7 @@ class Deliver:
             self._metrics.put_off.inc()
             return self._clock.now() + timedelta(seconds=pause_s)
         with self._room.taken(tick.tenant_id, tick.webhook_id):
-            delivery = await self._claim(tick)
+            delivery = await self._claim(tick) if tick.fence is not None else await self._claim_overdue(tick)
             if delivery is None:
                 return await self._held_until(tick)
             endpoint = await self._endpoints.find(tick.tenant_id, tick.webhook_id)
@@ -95,14 +95,24 @@ class Deliver:
         except ConditionFailedError:
             return None
 
+    async def _claim_overdue(self, tick: DeliveryTick) -> Delivery | None:
+        """Claim for a sweep, which knows no fence: what it found overdue may have gone on since."""
+        found = await self._find(tick)
+        if found is None or found.next_attempt_at is None or self._clock.now() < found.next_attempt_at:
+            return None
+        return await self._claim(tick_of(found))
+
     async def _held_until(self, tick: DeliveryTick) -> datetime | None:
         """Return when a delivery that another worker holds is free again; None where nothing is left to do."""
-        key = Delivery.key_to(tick.tenant_id, tick.webhook_id, tick.delivery_id)
-        found = await self._stores.db(tick.tenant_id).get(Delivery, key, consistent=True)
+        found = await self._find(tick)
         if found is None or found.lease_until_at is None or not is_held(found, self._clock.now()):
             return None
         # A second later: a lease counts whole seconds, and must be seen to have run out.
         return found.lease_until_at + timedelta(seconds=1)
+
+    async def _find(self, tick: DeliveryTick) -> Delivery | None:
+        key = Delivery.key_to(tick.tenant_id, tick.webhook_id, tick.delivery_id)
+        return await self._stores.db(tick.tenant_id).get(Delivery, key, consistent=True)
 
     async def _try(self, delivery: Delivery, endpoint: WebhookEndpoint) -> None:
         at, body = self._clock.now(), delivery.payload_json.encode()

@@ -47,7 +47,7 @@ def parse_retry_after(text: str | None, now: datetime) -> float | None:
         return float(text[:_DIGITS]) if len(text) <= _DIGITS else float("1" + "0" * _DIGITS)
     try:
         moment = parsedate_to_datetime(text)
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=UTC)

@@ -40,8 +40,8 @@ class AskOutbox(Protocol):
 class RunDelivery(Protocol):
     """Makes an attempt, if one is due."""
 
-    async def __call__(self, tick: DeliveryTick) -> object:
-        """Return how it went; raises StoreUnavailableError: run the same tick again."""
+    async def __call__(self, tick: DeliveryTick) -> datetime | None:
+        """Return when to run the same tick again, None where it is done; raises StoreUnavailableError: soon again."""
         ...
 
 

@@ -62,7 +62,7 @@ def parse_allow(text: str) -> frozenset[tuple[str, int]]:
 
 def _entry(text: str) -> tuple[str, int]:
     host, colon, port = text.rpartition(":")
-    if not host or not colon or not (port.isascii() and port.isdigit()):
+    if not host or _UNSEEN.search(host) or not colon or not (port.isascii() and port.isdigit()):
         raise ValueError("the allow-list is host:port,host:port")
     return host.strip("[]").lower(), int(port)
 

@@ -69,7 +69,9 @@ class Floor:
     deliveries: Deliveries
     fan_out: FanOut
     health: Health
+    audit: AuditTrail
     metrics: WebhookMetrics
+    another: Callable[[], "Floor"]
     asked: Asked = field(default_factory=Asked)
     allow: set[tuple[str, int]] = field(default_factory=set)
 
@@ -125,27 +127,29 @@ class Floor:
 @pytest.fixture
 def floor(aws: Aws, clock: FakeClock, tenant_id: Callable[[], TenantId]) -> Floor:
     """Return the webhooks floor for a fresh tenant."""
-    return make_floor(aws, clock, tenant_id())
+    return make_floor(aws, clock, tenant_id)
 
 
-def make_floor(aws: Aws, clock: FakeClock, tenant_id: TenantId) -> Floor:
+def make_floor(aws: Aws, clock: FakeClock, tenant_id: Callable[[], TenantId]) -> Floor:
     def refuse(violation: TenantAccessViolation) -> None:
         raise violation
 
     stores = TenantStores(aws.dynamodb, aws.s3, table_prefix=aws.table_prefix, bucket=aws.bucket, on_violation=refuse)
     registry, asked, allow = CollectorRegistry(), Asked(), set[tuple[str, int]]()
-    metrics = WebhookMetrics(registry)
+    metrics, audit = WebhookMetrics(registry), AuditTrail(clock=clock, metrics=registry)
     endpoints = Endpoints(stores, _Destinations(allow), clock=clock)
     return Floor(
-        tenant_id=tenant_id,
+        tenant_id=tenant_id(),
         stores=stores,
         clock=clock,
         registry=registry,
         endpoints=endpoints,
         deliveries=Deliveries(stores, endpoints, asked, clock=clock),
         fan_out=FanOut(stores, endpoints, asked, clock=clock, metrics=metrics),
-        health=Health(stores, AuditTrail(clock=clock, metrics=registry), clock=clock, metrics=metrics),
+        health=Health(stores, audit, clock=clock, metrics=metrics),
+        audit=audit,
         metrics=metrics,
+        another=lambda: make_floor(aws, clock, tenant_id),
         asked=asked,
         allow=allow,
     )

@@ -7,8 +7,10 @@ import os
 from pathlib import Path
 from typing import Literal
 
-from pydantic import AliasChoices, Field, SecretStr
+from pydantic import AliasChoices, Field, SecretStr, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from webhooks.urls import parse_allow
 
 
 class Settings(BaseSettings):
@@ -40,11 +42,22 @@ class Settings(BaseSettings):
     max_requests: int = Field(10_000, ge=1, description="requests served at once by a gateway process, streams counted")
     max_loop_lag_s: float = Field(1.0, gt=0, description="how late a process may be before it sheds new requests")
     heartbeat_s: float = Field(15.0, gt=0, le=15, description="longest silence on an event stream")
+    webhook_allow: str = Field(
+        "", description="local and dev only: receivers beside the public ones, host:port, separated by commas"
+    )
     agentcore_endpoint: str | None = Field(
         None,
         validation_alias=AliasChoices("AWS_ENDPOINT_URL_BEDROCK_AGENTCORE"),
         description="AgentCore's data plane; AWS's own where unset",
     )
+
+    @field_validator("webhook_allow")
+    @classmethod
+    def _only_where_developed(cls, value: str, info: ValidationInfo) -> str:
+        # Whoever may send into the deployment's own network may do more than webhooks are for.
+        if parse_allow(value) and info.data.get("environment") not in {"local", "dev"}:
+            raise ValueError("webhooks go to public addresses only outside local and dev")
+        return value
 
     @property
     def agentcore_url(self) -> str:

@@ -12,7 +12,6 @@ from tenancy.data_models import AuditEvent, Delivery, WebhookEndpoint
 from tenancy.errors import StoreUnavailableError
 from tests.webhooks.conftest import PUBLIC, Floor
 from tests.webhooks.receivers import Got, Receiver, receiving
-from webhooks import deliveries
 from webhooks.delivery import ATTEMPTS_KEPT, LEASE_S, Deliver
 from webhooks.endpoints import EndpointChange
 from webhooks.room import FAILURES_TO_OPEN, OPEN_S, PER_ENDPOINT, PER_TENANT
@@ -485,4 +484,4 @@ async def test_a_tick_of_a_delivery_that_is_gone_does_nothing(floor: Floor, endp
     )
     deliver: Deliver = floor.deliver()
     assert await deliver(gone) is None
-    assert await deliver(deliveries.DeliveryTick(gone.tenant_id, gone.webhook_id, gone.delivery_id)) is None
+    assert await deliver(DeliveryTick(gone.tenant_id, gone.webhook_id, gone.delivery_id)) is None

@@ -10,9 +10,8 @@ from pydantic import (
     model_validator,
 )
 from pydantic.alias_generators import to_camel
-from pydantic.json_schema import SkipJsonSchema
 
-from gateway.fields import INTEGRAL, Line
+from gateway.fields import INTEGRAL, Line, never_null, said
 from gateway.schemas import (
     PAGE_MAX,
     Count,
@@ -126,19 +125,14 @@ class TenantPatchRequest(WireModel):
         json_schema_extra={"anyOf": [{"required": [to_camel(name)]} for name in _CHANGEABLE]},
     )
 
-    tier: Tier | SkipJsonSchema[None] = None
+    tier: Tier | None = Field(default=None, json_schema_extra=never_null)
     limits: LimitsRequest | None = Field(default=None, description="Null takes every override away.")
     monthly_budget_microusd: Budget | None = Field(default=None, description="Null takes the ceiling away.")
-    redaction: Redaction | SkipJsonSchema[None] = None
+    redaction: Redaction | None = Field(default=None, json_schema_extra=never_null)
     version: Version | None = None
     reason: Reason
 
-    @field_validator("tier", "redaction", mode="after")
-    @classmethod
-    def _said(cls, value: object) -> object:
-        if value is None:
-            raise ValueError("must not be null")
-        return value
+    _said = field_validator("tier", "redaction", mode="before")(said)
 
     @model_validator(mode="after")
     def _changes_something(self) -> "TenantPatchRequest":

@@ -89,7 +89,8 @@ def _operation(operation: Operation, models: Models, refusals: Refusals) -> Json
         ],
     }
     if operation.body is not None:
-        shown["requestBody"] = {"required": True, "content": _contents((operation.body,), models, read=True)}
+        content = _contents((operation.body,), models, read=True)
+        shown["requestBody"] = {"required": not operation.body_optional, "content": content}
     answers = {str(answer.status): _answer(operation, answer, models) for answer in operation.answers}
     return shown | {"responses": dict(sorted({**answers, **refusals.of(operation)}.items()))}
 

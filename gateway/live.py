@@ -5,9 +5,8 @@ deadline to now, so that a time-out and an order to stop take the same well-trod
 """
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from types import TracebackType
 
 from gateway.errors import DrainingError
 from tenancy.errors import LockgateError
@@ -79,28 +78,21 @@ class LiveInvocations:
         if self._closed:
             raise DrainingError
 
-    @asynccontextmanager
-    async def serving(
-        self, tenant_id: TenantId, invocation_id: InvocationId, limit_s: float
-    ) -> AsyncIterator[LiveInvocation]:
+    def serving(self, tenant_id: TenantId, invocation_id: InvocationId, limit_s: float) -> "_Serving":
         """Serve an invocation in the block for at most `limit_s`; raises EndedEarlyError, DrainingError."""
         self.check_open()
-        key = (tenant_id, invocation_id)
-        live = LiveInvocation(asyncio.timeout(limit_s))
-        try:
-            async with live.scope:
-                self._live[key] = live
-                self._idle.clear()
-                try:
-                    yield live
-                finally:
-                    del self._live[key]
-                    if not self._live:
-                        self._idle.set()
-        except TimeoutError:
-            if not live.scope.expired():
-                raise
-            raise live.ending from None
+        return _Serving(self, (tenant_id, invocation_id), LiveInvocation(asyncio.timeout(limit_s)))
+
+    def enter(self, key: tuple[TenantId, InvocationId], live: LiveInvocation) -> None:
+        """Take note of an invocation."""
+        self._live[key] = live
+        self._idle.clear()
+
+    def leave(self, key: tuple[TenantId, InvocationId]) -> None:
+        """Forget an invocation."""
+        del self._live[key]
+        if not self._live:
+            self._idle.set()
 
     def cancel(self, tenant_id: TenantId, invocation_id: InvocationId) -> bool:
         """Cancel an invocation; tells whether this process serves it."""
@@ -131,3 +123,28 @@ class LiveInvocations:
         for live in list(self._live.values()):
             live.end(InvocationDrainedError)
         await self._idle.wait()
+
+
+@dataclass(slots=True)
+class _Serving:
+    """The block in which an invocation is served. A class, for every request enters one: a generator costs thrice."""
+
+    among: LiveInvocations
+    key: tuple[TenantId, InvocationId]
+    live: LiveInvocation
+
+    async def __aenter__(self) -> LiveInvocation:
+        await self.live.scope.__aenter__()
+        self.among.enter(self.key, self.live)
+        return self.live
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.among.leave(self.key)
+        try:
+            await self.live.scope.__aexit__(kind, error, trace)
+        except TimeoutError:
+            raise self.live.ending from None
+        if isinstance(error, TimeoutError) and self.live.scope.expired():
+            raise self.live.ending from None

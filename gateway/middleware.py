@@ -1,6 +1,7 @@
 """What every exchange gets, whatever its route: a request id, a trace, CORS, problems for errors, one wide line."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Final
 
 import structlog
@@ -123,10 +124,11 @@ class Edge:
         cors.allow(request, response, self._cors_origins)
 
     def _request_id(self, request: web.BaseRequest) -> RequestId:
-        try:
-            return parse_request_id(request.headers.get("X-Request-Id", ""))
-        except InvalidIdError:
-            return new_request_id(self._clock.now())
+        named = request.headers.get("X-Request-Id")
+        if named is not None:
+            with suppress(InvalidIdError):
+                return parse_request_id(named)
+        return new_request_id(self._clock.now())
 
     def _line(self, request: web.Request, status: int, started_s: float) -> None:
         resource = request.match_info.route.resource

@@ -13,7 +13,7 @@ from typing import Final
 
 LIMIT: Final = 10_000
 # One wake-up for all lines of this time: a thread that is woken for each costs more than the lines themselves.
-GATHER_S: Final = 0.02
+GATHER_S: Final = 0.1
 CLOSE_S: Final = 1.0
 
 

@@ -26,6 +26,8 @@ class Permit:
 
     def of_version(self, agent: AgentVersion) -> "Permit":
         """Return the permit for the version a session stays on; raises TierTooLowError."""
+        if agent is self.agent:
+            return self
         _require_tier(self.ctx, agent)
         return replace(self, agent=agent)
 

@@ -8,7 +8,7 @@ slots come free within LEASE_S. While Redis is away each process holds every ten
 
 import asyncio
 from collections import Counter as Tally
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from contextvars import Context
 from typing import Final
@@ -87,9 +87,11 @@ class Slots:
             raise ConcurrencyLimitError
         self._running[tenant_id] += 1
         try:
-            hold = self._exactly if cap <= EXACT_CAP else self._in_block
-            async with hold(tenant_id, cap, invocation_id):
+            give_back = await (self._claim if cap <= EXACT_CAP else self._enter)(tenant_id, cap, invocation_id)
+            try:
                 yield
+            finally:
+                give_back()
         finally:
             self._running[tenant_id] -= 1
             if self._running[tenant_id] == 0:
@@ -113,20 +115,27 @@ class Slots:
         while asking := [block.asking for block in self._blocks.values() if block.asking is not None]:
             await asyncio.wait(asking)
 
-    @asynccontextmanager
-    async def _exactly(self, tenant_id: TenantId, cap: int, invocation_id: InvocationId) -> AsyncIterator[None]:
+    async def _claim(self, tenant_id: TenantId, cap: int, invocation_id: InvocationId) -> Callable[[], None]:
+        """Claim a slot of its own for the invocation; return how it is given back."""
         key = slots_key(tenant_id)
         leased = self._leased.setdefault(tenant_id, set())
         leased.add(invocation_id)
-        try:
-            if not await self._claimed(self._trips.run(_CLAIM, (key,), invocation_id, cap, LEASE_S * 1000)):
-                raise ConcurrencyLimitError
-            yield
-        finally:
+
+        def give_back() -> None:
             leased.discard(invocation_id)
             if not leased:
                 self._leased.pop(tenant_id, None)
             self._trips.send("ZREM", key, invocation_id, keep_s=LEASE_S)
+
+        granted = False
+        try:
+            granted = await self._claimed(self._trips.run(_CLAIM, (key,), invocation_id, cap, LEASE_S * 1000))
+        finally:
+            if not granted:
+                give_back()
+        if not granted:
+            raise ConcurrencyLimitError
+        return give_back
 
     async def _claimed(self, answer: asyncio.Future[object]) -> bool:
         try:
@@ -134,16 +143,13 @@ class Slots:
         except RedisAwayError:
             return True
 
-    @asynccontextmanager
-    async def _in_block(self, tenant_id: TenantId, cap: int, _: InvocationId) -> AsyncIterator[None]:
+    async def _enter(self, tenant_id: TenantId, cap: int, _: InvocationId) -> Callable[[], None]:
+        """Use a slot of the process's block; return how it is given back."""
         block = self._blocks.get(tenant_id)
         if block is None:
             block = self._blocks[tenant_id] = _Block(tenant_id, self._process, self._trips, self._clock)
         await block.enter(cap)
-        try:
-            yield
-        finally:
-            block.leave()
+        return block.leave
 
     async def _renew(self) -> None:
         while True:

@@ -169,12 +169,14 @@ class TenantScopedDynamoDB:
             raise ValueError(f"at most {BATCH_LIMIT} items go into a batch")
         if not items:
             return
-        latest = {(self._admit("BatchWriteItem", type(item), item.key()), item.key()): item for item in items}
+        keyed = [(item, item.key()) for item in items]
+        latest = {(self._admit("BatchWriteItem", type(item), key), key): item for item, key in keyed}
         left: dict[str, list[WriteRequestUnionTypeDef]] = {}
         for (table, _), item in latest.items():
             left.setdefault(table, []).append({"PutRequest": {"Item": item.to_item()}})
         for pause_s in _BATCH_PAUSES_S:
-            await self._clock.sleep(pause_s)
+            if pause_s:
+                await self._clock.sleep(pause_s)
             with self._acting("BatchWriteItem", ",".join(left)):
                 answer = await self._client.batch_write_item(RequestItems=left)
             left = {table: [*requests] for table, requests in answer["UnprocessedItems"].items()}

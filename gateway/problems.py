@@ -12,6 +12,7 @@ from aiohttp import web
 from agents import errors as agents
 from gateway import errors as gateway
 from gateway import live
+from gateway.interceptors import errors as interceptors
 from tenancy import errors as tenancy
 from tenancy.errors import LockgateError
 
@@ -134,6 +135,9 @@ _TABLE: Final[dict[type[BaseException], _Row]] = {
     agents.AgentAnswerTooLargeError: _Row(502, "Answer too large", "The agent's answer is larger than is passed on."),
     agents.RuntimeTimeoutError: _Row(504, "Agent timed out", "The agent took longer than its mode allows."),
     agents.StreamInterruptedError: _Row(502, "Answer interrupted", "The connection to the agent broke."),
+    interceptors.RedactionBlockedError: _Row(502, "Answer blocked", "The answer holds what the tenant's policy blocks."),
+    interceptors.PromptRefusedError: _Row(422, "Prompt refused", "The prompt guard does not let this input pass."),
+    interceptors.InterceptorFailedError: _Row(500, "Interceptor failed", "What guards this answer or input failed."),
 }
 # Answers that must not tell an unknown resource from another tenant's share one code.
 _CODES: Final[dict[type[BaseException], str]] = {

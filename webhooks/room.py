@@ -46,11 +46,11 @@ class Room:
         if breaker := self._breakers.get(webhook_id):
             left_s = breaker.spared_until_s - self._monotonic()
             if left_s > 0:
-                return self._spread(left_s)
+                return left_s * self._rng.uniform(1.0, 1.2)
             if breaker.failures >= FAILURES_TO_OPEN and self._endpoints[webhook_id]:
-                return self._spread(PUT_OFF_S)
+                return self._put_off_s()
         full = self._endpoints[webhook_id] >= PER_ENDPOINT or self._tenants[tenant_id] >= PER_TENANT
-        return self._spread(PUT_OFF_S) if full else 0.0
+        return self._put_off_s() if full else 0.0
 
     @contextmanager
     def taken(self, tenant_id: TenantId, webhook_id: WebhookId) -> Iterator[None]:
@@ -78,9 +78,9 @@ class Room:
         if len(self._breakers) > _ENDPOINTS:
             self._breakers.popitem(last=False)
 
-    def _spread(self, seconds: float) -> float:
-        # What was put off together must not come back together.
-        return seconds * self._rng.uniform(1.0, 1.2)
+    def _put_off_s(self) -> float:
+        # Spread over a whole second: what comes back evenly keeps an endpoint's few places in use.
+        return PUT_OFF_S * self._rng.uniform(0.5, 1.5)
 
 
 def _give_back(held: Counter[K], key: K) -> None:

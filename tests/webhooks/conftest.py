@@ -13,7 +13,7 @@ from prometheus_client import CollectorRegistry
 from tenancy.audit import AuditTrail
 from tenancy.data_models import Delivery, OutboxEvent, WebhookEndpoint
 from tenancy.errors import TenantAccessViolation
-from tenancy.ids import TenantId, new_event_id
+from tenancy.ids import TenantId, WebhookId, new_event_id
 from tenancy.store import TenantStores
 from tests.clock import FakeClock
 from tests.conftest import Aws
@@ -42,6 +42,28 @@ def found(host: str, address: str, port: int) -> ResolveResult:
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     flags = socket.AI_NUMERICHOST | socket.AI_NUMERICSERV
     return ResolveResult(hostname=host, host=address, port=port, family=family, proto=socket.IPPROTO_TCP, flags=flags)
+
+
+def refuse(violation: TenantAccessViolation) -> None:
+    raise violation
+
+
+async def put_event(
+    stores: TenantStores, tenant_id: TenantId, event_type: str, now: datetime, only: WebhookId | None = None
+) -> OutboxEvent:
+    """Store an event as the end of a job does."""
+    event = OutboxEvent(
+        tenant_id=tenant_id,
+        event_id=new_event_id(now),
+        event_type=event_type,
+        payload_json=f'{{"type":"{event_type}","timestamp":"{moment(now)}","data":{{"jobId":"job_1"}}}}',
+        webhook_id=only,
+        created_at=now,
+        next_tick_at=now,
+        ttl=int(now.timestamp()) + 86_400,
+    )
+    await stores.db(tenant_id).put(event)
+    return event
 
 
 class Asked(list[tuple[DeliveryTick, datetime]]):
@@ -75,7 +97,7 @@ class Floor:
     asked: Asked = field(default_factory=Asked)
     allow: set[tuple[str, int]] = field(default_factory=set)
 
-    def deliver(self, *, deadline_s: float = 5.0) -> Deliver:
+    def deliver(self, *, deadline_s: float = 60.0) -> Deliver:
         """Return what one worker process runs its ticks with."""
         rng = random.SystemRandom()
         return Deliver(
@@ -99,19 +121,8 @@ class Floor:
         self, event_type: str = "job.succeeded", *, at: datetime | None = None, endpoint: WebhookEndpoint | None = None
     ) -> OutboxEvent:
         """Store an event as the end of a job does."""
-        now = at or self.clock.now()
-        event = OutboxEvent(
-            tenant_id=self.tenant_id,
-            event_id=new_event_id(now),
-            event_type=event_type,
-            payload_json=f'{{"type":"{event_type}","timestamp":"{moment(now)}","data":{{"jobId":"job_1"}}}}',
-            webhook_id=None if endpoint is None else endpoint.webhook_id,
-            created_at=now,
-            next_tick_at=now,
-            ttl=int(now.timestamp()) + 86_400,
-        )
-        await self.stores.db(self.tenant_id).put(event)
-        return event
+        only = None if endpoint is None else endpoint.webhook_id
+        return await put_event(self.stores, self.tenant_id, event_type, at or self.clock.now(), only)
 
     async def delivery(self, tick: DeliveryTick) -> Delivery:
         """Return a delivery as it is stored."""
@@ -131,9 +142,6 @@ def floor(aws: Aws, clock: FakeClock, tenant_id: Callable[[], TenantId]) -> Floo
 
 
 def make_floor(aws: Aws, clock: FakeClock, tenant_id: Callable[[], TenantId]) -> Floor:
-    def refuse(violation: TenantAccessViolation) -> None:
-        raise violation
-
     stores = TenantStores(aws.dynamodb, aws.s3, table_prefix=aws.table_prefix, bucket=aws.bucket, on_violation=refuse)
     registry, asked, allow = CollectorRegistry(), Asked(), set[tuple[str, int]]()
     metrics, audit = WebhookMetrics(registry), AuditTrail(clock=clock, metrics=registry)

@@ -260,19 +260,21 @@ async def test_a_worker_that_dies_after_the_post_leaves_a_delivery_that_arrives_
 
 
 async def test_a_worker_that_wakes_after_its_lease_writes_nothing(
-    floor: Floor, receiver: Receiver, endpoint: WebhookEndpoint, tick: DeliveryTick
+    floor: Floor, receiver: Receiver, tick: DeliveryTick
 ) -> None:
-    receiver.gate.clear()
-    receiver.answers = [(200, {}, b""), (410, {}, b"")]
-    late = asyncio.create_task(floor.deliver(deadline_s=60)(tick))
-    await receiver.has_got(1)
+    late, quick = floor.deliver(), floor.deliver()
+    held = await late._claim(tick)
+    assert held is not None
     await floor.clock.advance(LEASE_S + 1)
-    quick = asyncio.create_task(floor.deliver(deadline_s=60)(tick))
-    await receiver.has_got(2)
-    receiver.gate.set()
-    await asyncio.gather(late, quick)
-    stored = await floor.delivery(tick)
-    assert (len(stored.attempts), stored.fence) == (1, 2)
+    taken = await quick._claim(tick)
+    assert taken is not None
+    over = held.model_copy(update={"status": "failed", "next_attempt_at": None, "lease_until_at": None})
+    assert await late._settle(held, over) is False
+    assert await floor.delivery(tick) == taken
+    delivered = taken.model_copy(update={"status": "delivered", "next_attempt_at": None, "lease_until_at": None})
+    assert await quick._settle(taken, delivered) is True
+    assert await late._settle(taken, over) is False
+    assert await floor.delivery(tick) == delivered
 
 
 async def test_a_tick_that_comes_twice_or_late_makes_no_attempt(
@@ -360,13 +362,13 @@ async def test_a_hanging_endpoint_takes_five_places_and_its_other_ticks_are_put_
         event = await floor.put_event(endpoint=well)
         await floor.fan_out(floor.tenant_id, event.event_id)
         receiver.gate.clear()
-        deliver = floor.deliver(deadline_s=60)
+        deliver = floor.deliver()
         hanging = [asyncio.create_task(deliver(tick)) for tick in ticks[:PER_ENDPOINT]]
         await receiver.has_got(PER_ENDPOINT)
         for tick in ticks[PER_ENDPOINT:]:
             again_at = await deliver(tick)
             assert again_at is not None
-            assert 1 <= (again_at - floor.clock.now()).total_seconds() <= 1.2
+            assert 0.5 <= (again_at - floor.clock.now()).total_seconds() <= 1.5
         await deliver(floor.asked.take()[0])
         assert len(healthy.got) == 1
         receiver.gate.set()
@@ -390,7 +392,7 @@ async def test_a_tenant_has_a_share_of_the_attempts_and_leaves_the_rest_to_other
         ticks += [tick for tick, _ in floor.asked]
         floor.asked.clear()
     receiver.gate.clear()
-    deliver = floor.deliver(deadline_s=60)
+    deliver = floor.deliver()
     hanging = [asyncio.create_task(deliver(tick)) for tick in ticks[:PER_TENANT]]
     await receiver.has_got(PER_TENANT)
     assert await deliver(ticks[PER_TENANT]) is not None
@@ -408,7 +410,7 @@ async def test_an_endpoint_that_keeps_failing_is_spared_and_then_tried_with_one_
 ) -> None:
     receiver.answers = [(500, {}, b"")]
     ticks = [await next_event(floor) for _ in range(FAILURES_TO_OPEN + 2)]
-    deliver = floor.deliver(deadline_s=60)
+    deliver = floor.deliver()
     for tick in ticks[:FAILURES_TO_OPEN]:
         assert await deliver(tick) is None
     first, second = ticks[FAILURES_TO_OPEN:]

@@ -360,6 +360,16 @@ def test_no_socket_is_made_for_what_is_not_public(address: str, port: int) -> No
         _Guard(nowhere, exempt=False).make_socket((family, socket.SOCK_STREAM, 6, "", (address, port)))
 
 
+@pytest.mark.parametrize("addresses", [("10.0.0.1",), ("93.184.216.34", "10.0.0.1"), ("::1", "93.184.216.34")])
+async def test_a_name_with_any_address_that_is_not_public_is_dialled_nowhere(addresses: tuple[str, ...]) -> None:
+    resolve = resolves_to(*addresses)
+    with pytest.raises(AddressRefusedError):
+        await _Guard(resolve, exempt=False).resolve("hooks.example.com", 443)
+    assert await _Guard(resolve, exempt=True).resolve("hooks.example.com", 443) == await resolve(
+        "hooks.example.com", 443, socket.AF_UNSPEC
+    )
+
+
 def test_a_socket_is_made_for_what_is_public() -> None:
     info = (socket.AF_INET, socket.SOCK_STREAM, 6, "", ("93.184.216.34", 443))
     _Guard(nowhere, exempt=False).make_socket(info).close()

@@ -8,6 +8,7 @@ UV := .venvs/uv/bin/uv
 AGENT_ENV := agents/echo-agent/.venv
 ROUNDS ?= 5
 SECONDS ?= 1
+STREAMS ?= 500
 
 # $(call install,what,where,lock,extra): an environment is exactly what its lock file says, hashes checked.
 define install
@@ -93,6 +94,10 @@ docs: .venv/.installed ## write the papers' generated parts again
 .PHONY: bench
 bench: install ## measure what Lockgate costs, beside proxies that do nothing (ROUNDS=5 SECONDS=1)
 	@$(BIN)/python -m tests.bench --rounds $(ROUNDS) --seconds $(SECONDS)
+
+.PHONY: bench-crowd
+bench-crowd: install ## many streams through one process, one read slowly: what they hold (STREAMS=500)
+	@$(BIN)/python -m tests.bench.crowd --streams $(STREAMS)
 
 .PHONY: ops-list-tenants
 ops-list-tenants: .venv/.installed ## every tenant (ENV=local is the running dev stack)

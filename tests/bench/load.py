@@ -109,6 +109,14 @@ class Client(asyncio.Protocol):
             self._transport.write(request)
         return self._done
 
+    def pause(self) -> None:
+        """Read nothing more for now."""
+        self._transport.pause_reading()
+
+    def resume(self) -> None:
+        """Read again."""
+        self._transport.resume_reading()
+
     def close(self) -> None:
         """Close the connection."""
         self._transport.abort()

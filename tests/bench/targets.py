@@ -29,7 +29,7 @@ _ARN = f"arn:aws:bedrock-agentcore:{REGION}:000000000000:runtime/bench-000000000
 _INVOCATIONS = f"/runtimes/{_ARN.replace(':', '%3A').replace('/', '%2F')}/invocations?qualifier=DEFAULT"
 _SESSION = {"X-Amzn-Bedrock-AgentCore-Runtime-Session-Id": "bench-" + "0" * 32}
 # Premium in every respect, but a load generator has no other tenants to share the machine with.
-_LIMITS = LimitOverrides(requests_per_s=100_000, burst_requests=100_000)
+_LIMITS = LimitOverrides(requests_per_s=100_000, burst_requests=100_000, concurrent_streams=10_000)
 _NGINX = """
 daemon off; worker_processes 1; pid {folder}/nginx.pid; error_log {folder}/nginx.log;
 events {{ worker_connections 4096; }}

@@ -9,6 +9,7 @@ from pathlib import Path
 import orjson
 import pytest
 
+from tests.bench import crowd
 from tests.bench.cost import cpu_s, rss_bytes
 from tests.bench.report import table
 from tests.bench.rounds import BASELINE, Extent, run
@@ -30,6 +31,15 @@ async def test_a_short_run_measures_every_figure_without_an_error(tmp_path: Path
     told = table(result, EXTENT)
     assert all(name in told for name in (*result.figures, *result.errors))
     assert orjson.loads(orjson.dumps(result))["errors"] == {name: [] for name in result.errors}
+
+
+async def test_a_small_crowd_ends_whole_though_one_of_it_reads_nothing(tmp_path: Path) -> None:
+    extent = crowd.Extent(streams=10, seconds=1.0, events_per_s=10.0, slow_per_s=2000.0)
+    async with running_bench(tmp_path, loops=[]) as bench:
+        outcome = await crowd.crowd(bench, extent)
+    assert outcome.errors == ()
+    assert outcome.events == 10 * 10 + 2000
+    assert all(f"{moment} " in crowd.told(outcome, extent) for moment in outcome.rss_bytes)
 
 
 def test_an_event_is_json_and_is_marked_once() -> None:

@@ -1,6 +1,6 @@
 """An agent's answer over HTTP, read in the way its mode allows: never more of it in memory than its limits."""
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -52,17 +52,22 @@ class HttpAnswer:
             parts.append(part)
         return _checked(b"".join(parts))
 
-    async def events(self) -> AsyncGenerator[list[AgentEvent], None]:
+    async def events(self, offer: Callable[[bytes], bool] | None = None) -> AsyncGenerator[list[AgentEvent], None]:
         """Yield the answer's events as they arrive, an AgentError alone; one that is no stream is one event.
 
-        Raises RuntimeFaultError.
+        Raises RuntimeFaultError. `offer` as in `agents.invocation.Answer`.
         """
         if not self._streams:
             # In JSON a carriage return can only stand between tokens; in an event's data it would end a line.
             yield [AgentChunk((await self.read()).replace(b"\r", b" "))]
             return
         splitter = EventSplitter(limit_bytes=self._limits.event_bytes)
-        while part := await self._exchange.part():
+
+        def alone(part: bytes) -> bool:
+            data = splitter.alone(part)
+            return data is not None and offer is not None and offer(data)
+
+        while part := await self._exchange.part(None if offer is None else alone):
             arrived: list[AgentEvent] = []
             try:
                 # What came before an event that is refused is there when it is.

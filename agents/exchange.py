@@ -6,7 +6,8 @@ be read is bounded by pausing the connection, what is no body (head, trailers, c
 """
 
 import asyncio
-from typing import Final, Protocol
+from collections.abc import Callable
+from typing import Final, Protocol, TypeAlias
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 
@@ -17,6 +18,9 @@ UNREAD_LIMIT_BYTES: Final = 262_144
 # The longest head, and the longest run of bytes without any of the body among them.
 HEAD_LIMIT_BYTES: Final = 65_536
 _FINAL_STATUS: Final = 200
+
+# Takes a part as it arrives, before anybody is woken for it; False where it does not.
+Offer: TypeAlias = Callable[[bytes], bool]
 
 
 class Wire(Protocol):
@@ -45,6 +49,7 @@ class Exchange:
         "_fault",
         "_headers",
         "_loop",
+        "_offer",
         "_parser",
         "_parts",
         "_paused",
@@ -62,6 +67,7 @@ class Exchange:
         self._loop = asyncio.get_running_loop()
         self._parser: HttpResponseParser | None = HttpResponseParser(self)
         self._waiter: asyncio.Future[None] | None = None
+        self._offer: Offer | None = None
         self._fault: RuntimeFaultError | None = None
         self._headers: dict[bytes, bytes] = {}
         self._parts: list[bytes] = []
@@ -93,15 +99,22 @@ class Exchange:
                 raise self._fault
             await self.woken()
 
-    async def part(self) -> bytes:
-        """Return all of the body that is here, at least something, nothing at its end; raises RuntimeFaultError."""
+    async def part(self, offer: Offer | None = None) -> bytes:
+        """Return all of the body that is here, at least something, nothing at its end; raises RuntimeFaultError.
+
+        While nothing is here, what arrives is offered first: what `offer` takes is not returned.
+        """
         parts = self._parts
         while not parts:
             if self._fault is not None:
                 raise self._fault
             if self.over:
                 return b""
-            await self.woken()
+            self._offer = offer
+            try:
+                await self.woken()
+            finally:
+                self._offer = None
         data = parts[0] if len(parts) == 1 else b"".join(parts)
         parts.clear()
         self._unread_bytes = 0
@@ -133,7 +146,10 @@ class Exchange:
         elif self._unread_bytes > UNREAD_LIMIT_BYTES and not (self._paused or self.over or self._fault):
             self._paused = True
             self._wire.pause()
-        if self._begun:
+        if self._offer is not None and len(self._parts) == 1 and self._offer(self._parts[0]):
+            self._parts.clear()
+            self._unread_bytes = 0
+        if self._parts or self.over or (self._begun and self._offer is None):
             self.wake()
 
     def lost(self, exc: BaseException | None) -> None:

@@ -1,6 +1,6 @@
 """One invocation as a typed value, what an agent answers, and the protocol of whatever carries it there."""
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Protocol
@@ -61,10 +61,11 @@ class Answer(Protocol):
         """Return the whole answer's JSON; raises RuntimeFaultError."""
         ...
 
-    def events(self) -> AsyncGenerator[list[AgentEvent], None]:
+    def events(self, offer: Callable[[bytes], bool] | None = None) -> AsyncGenerator[list[AgentEvent], None]:
         """Yield the answer's events as they arrive, those of one read together, an AgentError alone.
 
-        Raises RuntimeFaultError.
+        While the generator waits, the data of a chunk that arrives alone may be offered first, without waking anybody:
+        what `offer` takes is not yielded. It must not raise. Raises RuntimeFaultError.
         """
         ...
 

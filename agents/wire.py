@@ -41,10 +41,11 @@ class EventSplitter:
 
     def feed(self, data: bytes) -> Iterable[AgentEvent]:
         """Return the events that these bytes complete; going through them may raise."""
+        alone = self.alone(data)
+        if alone is not None:
+            return (AgentChunk(alone),)
         if self._after_cr or b"\r" in data:
             data = self._with_lf(data)
-        if self._is_one_plain_event(data):
-            return (AgentChunk(data[len(_PREFIX) : -2]),)
         if self._pending:
             self._pending += data
             if self._pending.find(b"\n\n", self._searched) < 0 and not self._ends_comment():
@@ -53,6 +54,24 @@ class EventSplitter:
             data = bytes(self._pending)
             self._pending.clear()
         return self._split(data)
+
+    def alone(self, data: bytes) -> bytes | None:
+        """Return the data of what is one plain event and nothing else, as nearly every read is; None if it is not.
+
+        Feeding it would yield the same, and leave the splitter as it is.
+        """
+        plain = (
+            data.find(b"\n") == len(data) - 2
+            and data.endswith(b"\n\n")
+            and data.startswith(_PREFIX)
+            and not self._pending
+            and not self._after_cr
+            and b"\r" not in data
+            and self._held is None
+            and len(data) - 2 <= self._limit_bytes
+            and not data.endswith(_ERROR_END)
+        )
+        return data[len(_PREFIX) : -2] if plain else None
 
     def finish(self) -> Iterator[AgentEvent]:
         """Yield what the end of the answer completes; raises StreamInterruptedError if it ends inside a line."""
@@ -65,18 +84,6 @@ class EventSplitter:
             kind = _error_kind(self._held)
             yield AgentChunk(self._held) if kind is None else AgentError(kind)
             self._held = None
-
-    def _is_one_plain_event(self, data: bytes) -> bool:
-        # What nearly every read brings; all that follows would give the same.
-        return (
-            data.find(b"\n") == len(data) - 2
-            and data.endswith(b"\n\n")
-            and data.startswith(_PREFIX)
-            and not self._pending
-            and self._held is None
-            and len(data) - 2 <= self._limit_bytes
-            and not data.endswith(_ERROR_END)
-        )
 
     def _with_lf(self, data: bytes) -> bytes:
         if not data:

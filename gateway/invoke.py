@@ -131,6 +131,18 @@ class Run:
         self.over = True
         return body
 
+    def metering(self, take: Callable[[bytes], bool]) -> Callable[[bytes], bool]:
+        """Return `take`, counting what it takes."""
+
+        def counted(data: bytes) -> bool:
+            if self.first_byte_s is None or not take(data):
+                return False
+            self.chunks += 1
+            self.answer_bytes += len(data)
+            return True
+
+        return counted
+
     def metered(self, events: Sequence[AgentEvent]) -> list[bytes]:
         """Count events as they pass and return their JSON; raises AgentFailedError where the agent raised."""
         if self.first_byte_s is None:
@@ -209,13 +221,16 @@ class RequestPath:
 
     async def _stream(self, request: web.Request, admitted: Admitted) -> web.StreamResponse:
         response = event_stream(request)
-        events = EventStream(response, self.clock)
+        events = EventStream(response, self.clock, request.protocol)
         verdict = _SUCCEEDED
         try:
             async with self._opened(admitted, self.durations.stream_s) as run:
                 await response.prepare(request)
                 await events.started(admitted.ids)
-                async with events.heartbeat(self.durations.heartbeat_s), aclosing(run.answer.events()) as arrivals:
+                async with (
+                    events.heartbeat(self.durations.heartbeat_s),
+                    aclosing(run.answer.events(run.metering(events.chunk_now))) as arrivals,
+                ):
                     async for arrived in arrivals:
                         await events.chunk(*run.metered(arrived))
         except ConnectionResetError:

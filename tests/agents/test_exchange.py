@@ -207,3 +207,42 @@ async def test_an_answer_that_began_in_time_may_last() -> None:
     # Behind the timer that would have ended it.
     asyncio.get_running_loop().call_later(0.01, exchange.feed, chunk(b"1") + chunk(b""))
     assert await read(exchange) == b"1"
+
+
+async def test_a_part_that_is_taken_at_once_wakes_nobody() -> None:
+    taken: list[bytes] = []
+
+    def offer(part: bytes) -> bool:
+        taken.append(part)
+        return not part.startswith(b"no")
+
+    exchange = opened()
+    exchange.feed(chunked() + chunk(b"here before"))
+    assert await exchange.part(offer) == b"here before"
+    reading = asyncio.create_task(exchange.part(offer))
+    await asyncio.sleep(0)
+    exchange.feed(chunk(b"1"))
+    exchange.feed(chunk(b"2"))
+    exchange.feed(chunk(b"no"))
+    assert taken == [b"1", b"2", b"no"]
+    exchange.feed(chunk(b"later"))
+    assert await reading == b"nolater"
+    exchange.feed(chunk(b"unasked"))
+    assert taken == [b"1", b"2", b"no"]
+    assert await exchange.part(offer) == b"unasked"
+    reading = asyncio.create_task(exchange.part(offer))
+    await asyncio.sleep(0)
+    exchange.feed(chunk(b"last") + chunk(b""))
+    assert (await reading, taken[-1]) == (b"", b"last")
+
+
+async def test_what_is_taken_at_once_is_not_counted_as_unread() -> None:
+    wire = Wire()
+    exchange = opened(wire)
+    exchange.feed(chunked())
+    reading = asyncio.create_task(exchange.part(lambda _: True))
+    await asyncio.sleep(0)
+    for _ in range(3):
+        exchange.feed(chunk(b"x" * UNREAD_LIMIT_BYTES))
+    exchange.feed(chunk(b""))
+    assert (await reading, wire.done) == (b"", [])

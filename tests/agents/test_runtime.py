@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import replace
+from typing import cast
 
 import orjson
 import pytest
@@ -11,7 +12,7 @@ from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 
-from agents.answer import AnswerLimits
+from agents.answer import AnswerLimits, HttpAnswer
 from agents.authorize import BearerAuthorizer
 from agents.errors import (
     AgentAnswerTooLargeError,
@@ -345,6 +346,39 @@ async def test_events_of_one_read_come_together() -> None:
     body = chunked() + chunk(b"data: 1\n\ndata: 2\n\n") + chunk(b"")
     async with upstream(body) as server, agentcore(server.url) as core, core(permit(wanted), wanted) as answer:
         assert await anext(answer.events()) == [AgentChunk(b"1"), AgentChunk(b"2")]
+
+
+async def test_an_event_that_comes_alone_is_offered_and_any_other_is_yielded() -> None:
+    taken: asyncio.Queue[bytes] = asyncio.Queue()
+
+    async def script(_: Received, __: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(chunked() + chunk(b": begins\n\n"))
+        begun.set()
+        await waiting.wait()
+        for part in (b"data: 1\n\n", b"data: 2\n\n"):
+            writer.write(chunk(part))
+            seen.append(await taken.get())
+        for part in (b"data: 3\n\ndata: 4\n\n", ERROR_EVENT, b""):
+            writer.write(chunk(part))
+
+    def offer(data: bytes) -> bool:
+        taken.put_nowait(data)
+        return True
+
+    async def read_on() -> list[AgentEvent]:
+        return [event async for events in answer.events(offer) for event in events]
+
+    begun, waiting, seen = asyncio.Event(), asyncio.Event(), list[bytes]()
+    wanted = invocation(Mode.STREAM)
+    async with upstream(script) as server, agentcore(server.url) as core, core(permit(wanted), wanted) as answer:
+        reading = asyncio.create_task(read_on())
+        await begun.wait()
+        while cast("HttpAnswer", answer)._exchange._offer is None:
+            await asyncio.sleep(0)
+        waiting.set()
+        events = await reading
+    assert seen == [b"1", b"2"]
+    assert events == [AgentChunk(b"3"), AgentChunk(b"4"), AgentError("ValueError")]
 
 
 async def test_what_came_with_an_event_too_large_is_there_before_the_fault() -> None:

@@ -82,6 +82,19 @@ def test_where_the_bytes_are_cut_changes_nothing(stream: bytes, data: st.DataObj
 
 
 @settings(deadline=None)
+@given(stream=STREAMS, data=st.data())
+def test_what_is_an_event_alone_would_have_been_the_same_when_fed(stream: bytes, data: st.DataObject) -> None:
+    splitter = EventSplitter(limit_bytes=LIMIT)
+    for part in cut(stream, data.draw(st.lists(st.integers(0, len(stream)), max_size=10))):
+        alone = splitter.alone(part)
+        try:
+            fed = list(splitter.feed(part))
+        except AgentAnswerTooLargeError:
+            assert alone is None
+            return
+        assert alone is None or fed == [AgentChunk(alone)]
+
+
 @given(stream=STREAMS.map(lambda stream: stream + b"\n\n"))
 def test_events_are_those_of_the_html_standard(stream: bytes) -> None:
     seen = split([stream], limit_bytes=1_000_000)

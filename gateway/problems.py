@@ -135,7 +135,9 @@ _TABLE: Final[dict[type[BaseException], _Row]] = {
     agents.AgentAnswerTooLargeError: _Row(502, "Answer too large", "The agent's answer is larger than is passed on."),
     agents.RuntimeTimeoutError: _Row(504, "Agent timed out", "The agent took longer than its mode allows."),
     agents.StreamInterruptedError: _Row(502, "Answer interrupted", "The connection to the agent broke."),
-    interceptors.RedactionBlockedError: _Row(502, "Answer blocked", "The answer holds what the tenant's policy blocks."),
+    interceptors.RedactionBlockedError: _Row(
+        502, "Answer blocked", "The answer holds personal data that the tenant's policy blocks."
+    ),
     interceptors.PromptRefusedError: _Row(422, "Prompt refused", "The prompt guard does not let this input pass."),
     interceptors.InterceptorFailedError: _Row(500, "Interceptor failed", "What guards this answer or input failed."),
 }

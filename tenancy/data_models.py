@@ -625,6 +625,8 @@ class AgentVersion(StoredItem):
     restartable: bool = False
     state: ReleaseState
     body_limit_bytes: int = Field(default=1_048_576, ge=1, le=100_000_000)
+    # The JSON Schema that inputs are held to; without one any JSON is taken.
+    input_schema_json: str | None = None
     created_at: AwareDatetime
 
     def key(self) -> Key:

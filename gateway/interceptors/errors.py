@@ -24,6 +24,12 @@ class PatternRefusedError(LockgateError, ValueError):
         self.reason = reason
 
 
+class SchemaRefusedError(LockgateError, ValueError):
+    """An agent version's input schema is no JSON Schema, or refers to something outside itself."""
+
+    code = "schema_refused"
+
+
 class PromptRefusedError(LockgateError):
     """The prompt guard refused the input; `rule` names what it saw."""
 

@@ -10,7 +10,6 @@ from gateway.interceptors.errors import InterceptorFailedError, RedactionBlocked
 from gateway.interceptors.json_text import JsonUnreadableError, tokens
 from gateway.interceptors.redact_stream import StreamRedactor
 from gateway.interceptors.rules import NAME, Policy, Rules
-from gateway.interceptors.rules import TenantPattern as TenantPattern
 
 
 @dataclass(frozen=True, slots=True)

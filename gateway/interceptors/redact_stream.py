@@ -88,7 +88,13 @@ class StreamRedactor:
         self._texts: dict[str, _Text] = {}
         self._queue: deque[HeldEvent] = deque()
         self._held = 0
+        self._matches = 0
         self._ended: RedactionBlockedError | InterceptorFailedError | None = None
+
+    @property
+    def matches(self) -> int:
+        """How many matches were replaced."""
+        return self._matches
 
     @property
     def held_characters(self) -> int:
@@ -131,6 +137,7 @@ class StreamRedactor:
 
     def _feed(self, event: HeldEvent) -> list[bytes]:
         values = self._reader.read(event)
+        self._matches += len(event.puts)
         texts = [self._text(path) for path, _ in values]
         event.texts = len(values)
         changes = any(text.last != value for text, (_, value) in zip(texts, values, strict=True))
@@ -186,6 +193,7 @@ class StreamRedactor:
         for match in found:
             edit = self._rules.edit(match)
             event.edit(index, Edit(edit.start + shift, edit.end + shift, edit.put))
+        self._matches += len(found)
         text.label, text.clean = True, not found
 
     def _close(self, text: _Text) -> None:
@@ -196,6 +204,7 @@ class StreamRedactor:
         first = text.decided
         for base, match in text.settle(self._rules.scanner, last=last):
             put = self._rules.replacement(match.kind)
+            self._matches += 1
             start, end = base + match.start, base + match.end
             if text.carry:
                 text.carry_edits.append(Edit(start - first, end - first, put))

@@ -4,7 +4,8 @@ import orjson
 import pytest
 
 from gateway.interceptors.errors import InterceptorFailedError, PatternRefusedError
-from gateway.interceptors.redact import Blocked, Policy, Redactor, TenantPattern
+from gateway.interceptors.redact import Blocked, Redactor
+from gateway.interceptors.rules import Policy, TenantPattern
 
 FULL_WIDTH = {ord("0") + digit: 0xFF10 + digit for digit in range(10)}
 ARABIC = {ord("0") + digit: 0x0660 + digit for digit in range(10)}

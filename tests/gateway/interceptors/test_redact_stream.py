@@ -8,7 +8,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from gateway.interceptors.errors import InterceptorFailedError, RedactionBlockedError
-from gateway.interceptors.redact import Blocked, Policy, Redactor, TenantPattern
+from gateway.interceptors.redact import Blocked, Redactor
+from gateway.interceptors.rules import Policy, TenantPattern
 
 REDACTORS = {
     action: Redactor(Policy(action, (TenantPattern("employee", r"\bEMP-\d{3,6}\b"),))) for action in ("redact", "block")

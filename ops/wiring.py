@@ -1,14 +1,13 @@
 """Builds every object of a process once, in order, and closes them in reverse.
 
 `floor` is what each process stands on: the clock, the AWS and Redis clients behind their guards, the doors to data,
-the way to agents. The gateway adds the request path to it; the worker adds ticks.
+the way to agents. The gateway adds the request path to it (`ops.gateway_process`), the worker ticks (`ops.work`).
 """
 
 import asyncio
-import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import aioboto3
@@ -17,7 +16,6 @@ from arq.connections import ArqRedis
 from botocore.config import Config
 from prometheus_client import (
     CollectorRegistry,
-    Gauge,
     GCCollector,
     PlatformCollector,
     ProcessCollector,
@@ -31,27 +29,8 @@ from agents.breaker import Breakers
 from agents.catalog import Catalog
 from agents.retries import RetryBudget
 from agents.runtime import AgentCore, RuntimeTimeouts
-from agents.sessions import Sessions
 from agents.sigv4 import SigV4Signer
-from agents.turns import Turns
 from agents.upstream import Upstream, open_upstream
-from gateway.access import Access
-from gateway.admin.bindings import BindingAdmin
-from gateway.admin.tenants import TenantAdmin
-from gateway.admin.trail import AdminTrail
-from gateway.app import Parts
-from gateway.cancel import Cancellations
-from gateway.identity import Authenticator
-from gateway.invoke import Durations, RequestPath
-from gateway.journal import Journal
-from gateway.keyset import KeySet
-from gateway.live import LiveInvocations
-from gateway.middleware import Edge
-from gateway.record import Report
-from gateway.repeats import Repeats
-from gateway.suspensions import Suspensions
-from gateway.tokens import TokenRules
-from gateway.traffic import Traffic
 from jobs.metrics import JobMetrics
 from jobs.queue import JobQueue, connect
 from jobs.store import JobStore
@@ -60,19 +39,12 @@ from ops.private import Check, PrivatePort
 from ops.readings import Readings
 from ops.settings import Settings
 from tenancy import client_guard, straight
-from tenancy.admission import Admission
 from tenancy.audit import AuditTrail
 from tenancy.changes import ChangeFeed
 from tenancy.clock import Clock, SystemClock
-from tenancy.days import Days
 from tenancy.errors import OnViolation
-from tenancy.idempotency import Idempotency
 from tenancy.ids import AgentName
-from tenancy.leases import IDLE_S
 from tenancy.platform_store import PlatformStore
-from tenancy.rates import Rates
-from tenancy.registry import TenantRegistry
-from tenancy.slots import Slots
 from tenancy.store import TenantStores
 from tenancy.trips import RoundTrips
 
@@ -128,15 +100,6 @@ class Floor:
         await self.platform.agent_version(AgentName("readiness"), "0.0.0")
 
 
-@dataclass(frozen=True, slots=True)
-class GatewayProcess:
-    """A gateway, ready to listen."""
-
-    parts: Parts
-    live: LiveInvocations
-    private: PrivatePort
-
-
 @asynccontextmanager
 async def floor(settings: Settings) -> AsyncIterator[Floor]:
     """Build what a process stands on, and close it when left."""
@@ -157,7 +120,7 @@ async def floor(settings: Settings) -> AsyncIterator[Floor]:
         platform = PlatformStore(dynamodb, table_prefix=settings.table_prefix, on_violation=audit.on_violation)
         redis = await stack.enter_async_context(_redis(settings))
         trips = RoundTrips(redis, clock=clock, metrics=metrics)
-        stack.push_async_callback(_bounded, trips.aclose)
+        stack.push_async_callback(bounded, trips.aclose)
         changes = ChangeFeed(redis, clock=clock)
         catalog = Catalog(platform, changes, clock=clock)
         stack.push_async_callback(catalog.aclose)
@@ -168,11 +131,11 @@ async def floor(settings: Settings) -> AsyncIterator[Floor]:
         arq = connect(settings.redis_url.get_secret_value())
         stack.push_async_callback(arq.aclose)
         queue = JobQueue(job_store, arq, clock=clock, metrics=job_metrics, job_timeout_s=settings.job_timeout_s)
-        stack.push_async_callback(_bounded, queue.pay)
+        stack.push_async_callback(bounded, queue.pay)
         audit.start(stores)
-        stack.push_async_callback(_bounded, audit.aclose)
-        await stack.enter_async_context(_running(changes.run()))
-        await stack.enter_async_context(_running(queue.run()))
+        stack.push_async_callback(bounded, audit.aclose)
+        await stack.enter_async_context(running(changes.run()))
+        await stack.enter_async_context(running(queue.run()))
         yield Floor(
             settings=settings,
             clock=clock,
@@ -193,110 +156,6 @@ async def floor(settings: Settings) -> AsyncIterator[Floor]:
             arq=arq,
             queue=queue,
         )
-
-
-@asynccontextmanager
-async def gateway(settings: Settings) -> AsyncIterator[GatewayProcess]:
-    """Build a gateway, and close it when left: what is still to be written is written first."""
-    async with AsyncExitStack() as stack:
-        base = await stack.enter_async_context(floor(settings))
-        clock, changes, stores = base.clock, base.changes, base.stores
-        registry = TenantRegistry(stores, changes, clock=clock)
-        stack.push_async_callback(registry.aclose)
-        keys = KeySet(base.http, authority=settings.authority, directory=settings.authority_directory, clock=clock)
-        authenticator = Authenticator(
-            keys, TokenRules(settings.authority, settings.audience), base.platform.binding, changes, clock=clock
-        )
-        stack.push_async_callback(authenticator.aclose)
-        journal = Journal(lambda tenant_id, items: stores.db(tenant_id).put_batch(items), clock, base.metrics)
-        stack.push_async_callback(_bounded, journal.flush)
-        turns = Turns(base.trips, clock, base.metrics)
-        await stack.enter_async_context(turns.renewing())
-        admission = await stack.enter_async_context(_admission(base.trips, clock))
-        live = await stack.enter_async_context(_live(registry, changes, clock))
-        cancellations = Cancellations(
-            stores=stores,
-            journal=journal,
-            live=live,
-            changes=changes,
-            catalog=base.catalog,
-            stopper=base.runtime,
-            clock=clock,
-        )
-        stack.push_async_callback(_bounded, cancellations.aclose)
-        path = RequestPath(
-            catalog=base.catalog,
-            tenants=registry,
-            admission=admission,
-            sessions=Sessions(stores, journal, clock),
-            turns=turns,
-            stores=stores,
-            journal=journal,
-            live=live,
-            runtime=base.runtime,
-            stopper=base.runtime,
-            jobs=base.queue,
-            clock=clock,
-            durations=Durations(settings.sync_timeout_s, settings.stream_timeout_s, settings.heartbeat_s),
-            report=Report(base.metrics),
-        )
-        access = Access(authenticator, registry, admission, base.audit, clock)
-        edge = Edge(clock, settings.cors_origins, Traffic(base.metrics), lambda: live.draining)
-        Gauge("lockgate_invocations_in_flight", "Invocations being served", registry=base.metrics).set_function(
-            lambda: len(live)
-        )
-        base.readings.cache("tenants", registry.copies)
-        base.readings.cache("bindings", authenticator.bindings)
-        base.readings.total(
-            "lockgate_identity_key_failures", "Renewals of the authority's keys failed", lambda: keys.failures
-        )
-        repeats = _repeats(stack, stores, clock)
-        parts = Parts(access, edge, path, cancellations, base.catalog, base.jobs, _admin(base, registry), repeats)
-        private = base.private(lambda: live.draining)
-        # Without any keys it can answer nobody; with keys it has read before, the authority may be away for a day.
-        private = replace(private, required={**private.required, "identity": keys.ready})
-        yield GatewayProcess(parts, live, private)
-
-
-@asynccontextmanager
-async def _live(registry: TenantRegistry, changes: ChangeFeed, clock: Clock) -> AsyncIterator[LiveInvocations]:
-    """Hold what is being served, and end what is served for tenants that are suspended."""
-    live = LiveInvocations()
-    async with _running(Suspensions(registry, live, changes, clock=clock).run()):
-        yield live
-
-
-def _admin(base: Floor, registry: TenantRegistry) -> TenantAdmin:
-    """Return what operators do to tenants."""
-    clock, settings, trail = base.clock, base.settings, AdminTrail(base.audit, base.clock)
-    rules = TokenRules(settings.authority, settings.audience)
-    bindings = BindingAdmin(registry, base.platform, base.changes, rules, trail, clock)
-    return TenantAdmin(registry, base.platform, bindings, trail, clock)
-
-
-def _repeats(stack: AsyncExitStack, stores: TenantStores, clock: Clock) -> Repeats:
-    """Return what gives repeated requests their answers again."""
-    repeats = Repeats(Idempotency(stores, clock), clock)
-    stack.push_async_callback(_bounded, repeats.aclose)
-    return repeats
-
-
-@asynccontextmanager
-async def _admission(trips: RoundTrips, clock: Clock) -> AsyncIterator[Admission]:
-    """Keep the limiters' leases renewed and their idle units given back; give everything back in the end."""
-    rates, days = Rates(trips, clock=clock), Days(trips, clock=clock)
-    slots = Slots(trips, clock=clock, process=secrets.token_hex(8))
-
-    async def rest() -> None:
-        while True:
-            await clock.sleep(IDLE_S)
-            rates.rest()
-            days.rest()
-
-    async with slots.renewing(), _running(rest()):
-        yield Admission(rates, days, slots)
-    rates.rest(now=True)
-    days.rest(now=True)
 
 
 def _readings(metrics: CollectorRegistry, catalog: Catalog, changes: ChangeFeed) -> Readings:
@@ -379,7 +238,7 @@ async def _runtime(
 
 
 @asynccontextmanager
-async def _running(work: Coroutine[None, None, None]) -> AsyncIterator[None]:
+async def running(work: Coroutine[None, None, None]) -> AsyncIterator[None]:
     """Run `work` beside the block and end it with the block."""
     task = asyncio.create_task(work)
     try:
@@ -389,7 +248,7 @@ async def _running(work: Coroutine[None, None, None]) -> AsyncIterator[None]:
         await asyncio.gather(task, return_exceptions=True)
 
 
-async def _bounded(work: Callable[[], Awaitable[None]]) -> None:
+async def bounded(work: Callable[[], Awaitable[None]]) -> None:
     """Wait for work that a store or runtime that is away would hold up for ever."""
     with suppress(TimeoutError):
         async with asyncio.timeout(FLUSH_S):

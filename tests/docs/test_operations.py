@@ -9,13 +9,13 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.metrics import MetricWrapperBase
 from prometheus_client.registry import Collector
 
+from ops.gateway_process import gateway
 from ops.listen import bind
 from ops.logs import LineWriter
 from ops.serve import _hosted
 from ops.settings import Settings
 from ops.supervise import Supervisor
 from ops.telemetry import Telemetry
-from ops.wiring import gateway
 from tenancy.clock import SystemClock
 from tests.docs.papers import pages
 

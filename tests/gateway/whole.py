@@ -11,8 +11,8 @@ from aiohttp.client import _RequestContextManager
 from aiohttp.web import AppRunner, TCPSite
 
 from gateway.app import build
+from ops.gateway_process import GatewayProcess, gateway
 from ops.settings import Settings
-from ops.wiring import GatewayProcess, gateway
 from tenancy.clock import SystemClock
 from tenancy.data_models import AgentVersion, IdentityBinding, InvocationRecord, Mode, ReleaseState, Tenant
 from tenancy.ids import AgentName, TenantId

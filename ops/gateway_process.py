@@ -1,0 +1,171 @@
+"""Builds a gateway: what every process stands on, and on it the request path, the routes and the private port."""
+
+import secrets
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, replace
+
+from prometheus_client import (
+    Gauge,
+)
+
+from agents.sessions import Sessions
+from agents.turns import Turns
+from gateway.access import Access
+from gateway.admin.bindings import BindingAdmin
+from gateway.admin.tenants import TenantAdmin
+from gateway.admin.trail import AdminTrail
+from gateway.app import Parts
+from gateway.cancel import Cancellations
+from gateway.identity import Authenticator
+from gateway.invoke import Durations, RequestPath
+from gateway.journal import Journal
+from gateway.keyset import KeySet
+from gateway.live import LiveInvocations
+from gateway.middleware import Edge
+from gateway.record import Report
+from gateway.repeats import Repeats
+from gateway.suspensions import Suspensions
+from gateway.tokens import TokenRules
+from gateway.traffic import Traffic
+from ops.private import PrivatePort
+from ops.settings import Settings
+from ops.wiring import Floor, bounded, floor, running
+from tenancy.admission import Admission
+from tenancy.changes import ChangeFeed
+from tenancy.clock import Clock
+from tenancy.days import Days
+from tenancy.idempotency import Idempotency
+from tenancy.leases import IDLE_S
+from tenancy.rates import Rates
+from tenancy.registry import TenantRegistry
+from tenancy.slots import Slots
+from tenancy.store import TenantStores
+from tenancy.trips import RoundTrips
+
+
+@dataclass(frozen=True, slots=True)
+class GatewayProcess:
+    """A gateway, ready to listen."""
+
+    parts: Parts
+    live: LiveInvocations
+    private: PrivatePort
+
+
+@asynccontextmanager
+async def gateway(settings: Settings) -> AsyncIterator[GatewayProcess]:
+    """Build a gateway, and close it when left: what is still to be written is written first."""
+    async with AsyncExitStack() as stack:
+        base = await stack.enter_async_context(floor(settings))
+        clock, changes, stores = base.clock, base.changes, base.stores
+        registry = TenantRegistry(stores, changes, clock=clock)
+        stack.push_async_callback(registry.aclose)
+        keys = KeySet(base.http, authority=settings.authority, directory=settings.authority_directory, clock=clock)
+        authenticator = Authenticator(
+            keys, TokenRules(settings.authority, settings.audience), base.platform.binding, changes, clock=clock
+        )
+        stack.push_async_callback(authenticator.aclose)
+        journal = Journal(lambda tenant_id, items: stores.db(tenant_id).put_batch(items), clock, base.metrics)
+        stack.push_async_callback(bounded, journal.flush)
+        turns = Turns(base.trips, clock, base.metrics)
+        await stack.enter_async_context(turns.renewing())
+        admission = await stack.enter_async_context(_admission(base.trips, clock))
+        live = await stack.enter_async_context(_live(registry, changes, clock))
+        cancellations = Cancellations(
+            stores=stores,
+            journal=journal,
+            live=live,
+            changes=changes,
+            catalog=base.catalog,
+            stopper=base.runtime,
+            clock=clock,
+        )
+        stack.push_async_callback(bounded, cancellations.aclose)
+        path = _path(base, registry, admission, turns=turns, journal=journal, live=live)
+        access = Access(authenticator, registry, admission, base.audit, clock)
+        edge = Edge(clock, settings.cors_origins, Traffic(base.metrics), lambda: live.draining)
+        Gauge("lockgate_invocations_in_flight", "Invocations being served", registry=base.metrics).set_function(
+            lambda: len(live)
+        )
+        base.readings.cache("tenants", registry.copies)
+        base.readings.cache("bindings", authenticator.bindings)
+        base.readings.total(
+            "lockgate_identity_key_failures", "Renewals of the authority's keys failed", lambda: keys.failures
+        )
+        repeats = _repeats(stack, stores, clock)
+        parts = Parts(access, edge, path, cancellations, base.catalog, base.jobs, _admin(base, registry), repeats)
+        private = base.private(lambda: live.draining)
+        # Without any keys it can answer nobody; with keys it has read before, the authority may be away for a day.
+        private = replace(private, required={**private.required, "identity": keys.ready})
+        yield GatewayProcess(parts, live, private)
+
+
+def _path(
+    base: Floor,
+    registry: TenantRegistry,
+    admission: Admission,
+    *,
+    turns: Turns,
+    journal: Journal,
+    live: LiveInvocations,
+) -> RequestPath:
+    """Return the way of an invocation."""
+    settings = base.settings
+    return RequestPath(
+        catalog=base.catalog,
+        tenants=registry,
+        admission=admission,
+        sessions=Sessions(base.stores, journal, base.clock),
+        turns=turns,
+        stores=base.stores,
+        journal=journal,
+        live=live,
+        runtime=base.runtime,
+        stopper=base.runtime,
+        jobs=base.queue,
+        clock=base.clock,
+        durations=Durations(settings.sync_timeout_s, settings.stream_timeout_s, settings.heartbeat_s),
+        report=Report(base.metrics),
+    )
+
+
+@asynccontextmanager
+async def _live(registry: TenantRegistry, changes: ChangeFeed, clock: Clock) -> AsyncIterator[LiveInvocations]:
+    """Hold what is being served, and end what is served for tenants that are suspended."""
+    live = LiveInvocations()
+    async with running(Suspensions(registry, live, changes, clock=clock).run()):
+        yield live
+
+
+def _admin(base: Floor, registry: TenantRegistry) -> TenantAdmin:
+    """Return what operators do to tenants."""
+    clock, settings, trail = base.clock, base.settings, AdminTrail(base.audit, base.clock)
+    rules = TokenRules(settings.authority, settings.audience)
+    bindings = BindingAdmin(registry, base.platform, base.changes, rules, trail, clock)
+    return TenantAdmin(registry, base.platform, bindings, trail, clock)
+
+
+def _repeats(stack: AsyncExitStack, stores: TenantStores, clock: Clock) -> Repeats:
+    """Return what gives repeated requests their answers again."""
+    repeats = Repeats(Idempotency(stores, clock), clock)
+    stack.push_async_callback(bounded, repeats.aclose)
+    return repeats
+
+
+@asynccontextmanager
+async def _admission(trips: RoundTrips, clock: Clock) -> AsyncIterator[Admission]:
+    """Keep the limiters' leases renewed and their idle units given back; give everything back in the end."""
+    rates, days = Rates(trips, clock=clock), Days(trips, clock=clock)
+    slots = Slots(trips, clock=clock, process=secrets.token_hex(8))
+
+    async def rest() -> None:
+        while True:
+            await clock.sleep(IDLE_S)
+            rates.rest()
+            days.rest()
+
+    async with slots.renewing(), running(rest()):
+        yield Admission(rates, days, slots)
+    rates.rest(now=True)
+    days.rest(now=True)

@@ -6,8 +6,10 @@ its key given back. What is told a route through ORIGINAL is all that it has to 
 
 import asyncio
 from collections.abc import Callable, Coroutine, Mapping
+from contextlib import AsyncExitStack
 from enum import Enum, auto
-from typing import Final
+from typing import Final, TypeAlias
+from weakref import WeakValueDictionary
 
 import orjson
 import structlog
@@ -24,6 +26,7 @@ from tenancy.errors import (
     StoreUnavailableError,
 )
 from tenancy.idempotency import RENEW_S, Answered, Asked, Idempotency
+from tenancy.ids import TenantId
 from tenancy.steps import PutStep
 
 REPLAYED: Final = "Idempotency-Replayed"
@@ -44,6 +47,9 @@ _KEPT_HEADERS: Final = (
 )
 # Ends of a stream after which its caller is meant to invoke again.
 _TRY_AGAIN: Final = frozenset({"draining", "tenant_suspended"})
+
+# Whose turn it is, by tenant, operation and key, while anybody waits for it.
+Line: TypeAlias = WeakValueDictionary[tuple[TenantId, str, str], asyncio.Lock]
 
 _log = structlog.get_logger("gateway.original")
 
@@ -77,6 +83,7 @@ class Original:
         ask: Callable[[bytes], Asked],
         way: Way,
         *,
+        line: Line,
         ids: Callable[[], Mapping[str, str]],
         shown_once: tuple[str, ...],
     ) -> None:
@@ -84,12 +91,14 @@ class Original:
         self._clock = clock
         self._ask = ask
         self._way = way
+        self._line = line
         self._ids = ids
         self._shown_once = shown_once
         self._asked: Asked | None = None
         self._held: IdempotencyRecord | None = None
         self._renewing: asyncio.Task[None] | None = None
         self._racing = False
+        self._turn = AsyncExitStack()
 
     async def begin(self, body: bytes) -> None:
         """Become the one that works for this body.
@@ -97,6 +106,10 @@ class Original:
         Raises Replay, IdempotencyKeyReusedError, IdempotencyRunningError, StoreUnavailableError.
         """
         asked = self._asked = self._ask(body)
+        if self._way is Way.STORED_TOGETHER:
+            # Those of one process would but get in each other's way: they come one by one.
+            turn = self._line.setdefault((asked.tenant_id, asked.operation, asked.key), asyncio.Lock())
+            await self._turn.enter_async_context(turn)
         patient_until_s = self._clock.monotonic() + PATIENCE_S
         while not await self._begun(asked):
             if self._way is Way.LASTING or self._clock.monotonic() >= patient_until_s:
@@ -134,10 +147,10 @@ class Original:
         if held is not None:
             await self._bounded(self._book.free(held))
 
-    def close(self) -> None:
-        """Renew no more."""
-        if self._renewing is not None:
-            self._renewing.cancel()
+    async def aclose(self) -> None:
+        """Renew no more, and let the next one in."""
+        self._renew_no_more()
+        await self._turn.aclose()
 
     async def _begun(self, asked: Asked) -> bool:
         """Tell whether this one is to work; raises Replay where another one has."""
@@ -173,13 +186,17 @@ class Original:
                 # Asked again at the next turn: two may fail.
                 continue
 
+    def _renew_no_more(self) -> None:
+        if self._renewing is not None:
+            self._renewing.cancel()
+
     async def _settle(self, answer: Answered) -> None:
         held, self._held = self._held, None
         if held is not None:
             await self._bounded(self._book.settle(held, answer))
 
     async def _bounded(self, work: Coroutine[None, None, None]) -> None:
-        self.close()
+        self._renew_no_more()
         try:
             async with asyncio.timeout(KEEP_TIMEOUT_S):
                 await work

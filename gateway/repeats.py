@@ -26,7 +26,7 @@ from gateway.live import InvocationCancelledError, InvocationTimedOutError
 from gateway.middleware import ORIGIN
 from gateway.negotiate import mode_of
 from gateway.operations import IDEMPOTENCY_KEY, Operation
-from gateway.original import ORIGINAL, REPLAYED, Original, Replay, Way
+from gateway.original import ORIGINAL, REPLAYED, Line, Original, Replay, Way
 from gateway.problems import problem_of, respond
 from tenancy.clock import Clock
 from tenancy.context import Principal, TenantContext
@@ -44,6 +44,7 @@ class Repeats:
     def __init__(self, book: Idempotency, clock: Clock) -> None:
         self._book = book
         self._clock = clock
+        self._line: Line = Line()
         self._freeing: set[asyncio.Task[None]] = set()
 
     def tenant(self, operation: Operation, handler: TenantHandler) -> TenantHandler:
@@ -83,6 +84,7 @@ class Repeats:
             self._clock,
             lambda body: Asked(tenant_id, operation.id, key, _hash(request, mode, body)),
             _way_of(operation, mode),
+            line=self._line,
             ids=lambda: request.get(IDS, {}),
             shown_once=operation.shown_once,
         )
@@ -93,7 +95,7 @@ class Repeats:
         except (ConditionFailedError, StoreUnavailableError) as error:
             return _replayed(await original.lost(error))
         finally:
-            original.close()
+            await original.aclose()
 
     async def _worked(
         self,

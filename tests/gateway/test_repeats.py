@@ -141,23 +141,23 @@ async def test_while_the_original_runs_a_repeat_is_told_so(
         assert running.invoked == 1
 
 
-@pytest.mark.parametrize(
-    ("headers", "body"),
-    [
-        ({}, b'{"input": 2}'),
-        ({}, b'{"input":1}'),
-        ({}, b'{"input": 1} '),
-        (STREAM, b'{"input": 1}'),
-        (ASYNC, b'{"input": 1}'),
-    ],
-    ids=["other input", "less whitespace", "more whitespace", "streamed", "a job"],
-)
-async def test_a_key_used_for_another_request_is_refused(keyed: Keyeds, headers: dict[str, str], body: bytes) -> None:
+OTHERS: dict[str, tuple[dict[str, str], bytes]] = {
+    "other input": ({}, b'{"input": 2}'),
+    "less whitespace": ({}, b'{"input":1}'),
+    "more whitespace": ({}, b'{"input": 1} '),
+    "streamed": (STREAM, b'{"input": 1}'),
+    "a job": (ASYNC, b'{"input": 1}'),
+}
+
+
+async def test_a_key_used_for_another_request_is_refused(keyed: Keyeds) -> None:
     async with keyed(http(200, {})) as running:
         await running.post("k")
-        refused = await running.post("k", body, headers)
-        assert (refused.status, refused.replayed) == (422, False)
-        assert b'"idempotency_key_reused"' in refused.body
+        refused = {name: await running.post("k", body, headers) for name, (headers, body) in OTHERS.items()}
+        assert {name: (answer.status, answer.replayed) for name, answer in refused.items()} == dict.fromkeys(
+            OTHERS, (422, False)
+        )
+        assert all(b'"idempotency_key_reused"' in answer.body for answer in refused.values())
         assert running.invoked == 1
 
 
@@ -168,12 +168,15 @@ async def test_another_key_is_another_request(keyed: Keyeds) -> None:
         assert running.invoked == 2
 
 
-@pytest.mark.parametrize("key", ["x" * 255, "~!@#$%^&*()_+{}|:<>?", "a\\b", 'quo"te', "IDEM#x#y"])
-async def test_a_key_of_visible_ascii_is_taken(keyed: Keyeds, key: str) -> None:
+KEYS = ["x" * 255, "~!@#$%^&*()_+{}|:<>?", "a\\b", 'quo"te', "IDEM#x#y"]
+NO_KEYS = ["", "x" * 256, "two words", "tab\tbed", "\x80", "ключ", '""', '" "', "\u200b"]
+
+
+async def test_a_key_of_visible_ascii_is_taken(keyed: Keyeds) -> None:
     async with keyed(http(200, {})) as running:
-        assert not (await running.post(key)).replayed
-        assert (await running.post(key)).replayed
-        assert running.invoked == 1
+        taken = [[(await running.post(key)).replayed for _ in range(2)] for key in KEYS]
+        assert taken == [[False, True]] * len(KEYS)
+        assert running.invoked == len(KEYS)
 
 
 async def test_a_key_in_quotes_is_the_key(keyed: Keyeds) -> None:
@@ -182,12 +185,11 @@ async def test_a_key_in_quotes_is_the_key(keyed: Keyeds) -> None:
         assert (await running.post('"a\\\\b\\"c"')).replayed
 
 
-@pytest.mark.parametrize("key", ["", "x" * 256, "two words", "tab\tbed", "\x80", "ключ", '""', '" "', "\u200b"])
-async def test_a_key_that_is_none_is_refused_by_name(keyed: Keyeds, key: str) -> None:
+async def test_a_key_that_is_none_is_refused_by_name(keyed: Keyeds) -> None:
     async with keyed(http(200, {})) as running:
-        refused = await running.post(key)
-        assert refused.status == 422
-        assert b'"pointer":"Idempotency-Key"' in refused.body
+        refused = [await running.post(key) for key in NO_KEYS]
+        assert [answer.status for answer in refused] == [422] * len(NO_KEYS)
+        assert all(b'"pointer":"Idempotency-Key"' in answer.body for answer in refused)
         assert running.invoked == 0
 
 
@@ -198,27 +200,25 @@ async def test_two_keys_on_one_request_are_refused(keyed: Keyeds) -> None:
             assert refused.status == 422
 
 
-@pytest.mark.parametrize(
-    ("script", "body", "status"),
-    [
-        (refuse(429, "ThrottlingException"), b'{"input": 1}', 503),
-        (refuse(402, "ServiceQuotaExceededException"), b'{"input": 1}', 503),
-        (refuse(404, "ResourceNotFoundException"), b'{"input": 1}', 502),
-        (http(200, {}), b'{"input": 1, "surprise": 2}', 422),
-        (http(200, {}), b"{nonsense", 400),
-        (http(200, {}), b'{"input": 1, "sessionId": "somebody-elses"}', 404),
-    ],
-    ids=["throttled", "full", "missing", "invalid", "malformed", "unknown session"],
-)
-async def test_a_request_of_which_nothing_ran_leaves_its_key_free(
-    keyed: Keyeds, script: bytes, body: bytes, status: int
-) -> None:
-    turning = Turning(script)
+NOTHING_RAN: dict[str, tuple[bytes, bytes, int]] = {
+    "throttled": (refuse(429, "ThrottlingException"), b'{"input": 1}', 503),
+    "full": (refuse(402, "ServiceQuotaExceededException"), b'{"input": 1}', 503),
+    "missing": (refuse(404, "ResourceNotFoundException"), b'{"input": 1}', 502),
+    "invalid": (http(200, {}), b'{"input": 1, "surprise": 2}', 422),
+    "malformed": (http(200, {}), b"{nonsense", 400),
+    "unknown session": (http(200, {}), b'{"input": 1, "sessionId": "somebody-elses"}', 404),
+}
+
+
+async def test_a_request_of_which_nothing_ran_leaves_its_key_free(keyed: Keyeds) -> None:
+    turning = Turning(b"")
     async with keyed(turning) as running:
-        assert (await running.post("k", body)).status == status
-        turning.answer = http(200, {})
-        again = await running.post("k")
-        assert (again.status, again.replayed) == (200, False)
+        for key, (script, body, status) in enumerate(NOTHING_RAN.values()):
+            turning.answer = script
+            assert (await running.post(str(key), body)).status == status
+            turning.answer = http(200, {})
+            again = await running.post(str(key))
+            assert (again.status, again.replayed) == (200, False)
 
 
 @pytest.mark.parametrize(

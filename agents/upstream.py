@@ -44,7 +44,8 @@ class Upstream:
         url = urlsplit(endpoint)
         self.host = url.netloc
         self._name, self._port = url.hostname or "", url.port or _PORTS[url.scheme]
-        self._tls = tls if url.scheme == "https" else None
+        # Reading the system's trust takes a while: not where nothing is to be verified.
+        self._tls = (tls or _verifying()) if url.scheme == "https" else None
         self._monotonic = clock.monotonic
         self._addresses: Snapshots[str, Addresses] = Snapshots(
             self._resolve, clock=clock, fresh_s=_ADDRESSES_FRESH_S, stale_s=_ADDRESSES_STALE_S, size=1
@@ -149,7 +150,7 @@ class Upstream:
 @asynccontextmanager
 async def open_upstream(endpoint: str, *, clock: Clock, tls: ssl.SSLContext | None = None) -> AsyncIterator[Upstream]:
     """Hold an upstream for the block; `tls` replaces the system's trust for tests of it."""
-    upstream = Upstream(endpoint, clock=clock, tls=tls or _verifying())
+    upstream = Upstream(endpoint, clock=clock, tls=tls)
     try:
         yield upstream
     finally:

@@ -2,6 +2,7 @@
 
 from datetime import datetime
 
+from tenancy.data_models import JobRecord
 from tenancy.errors import LockgateError
 
 
@@ -15,6 +16,22 @@ class LeaseLostError(LockgateError):
     """Another worker holds the job now, or it has ended: nothing may be written under the old fence."""
 
     code = "lease_lost"
+
+
+class CancelRequestedError(LockgateError):
+    """The job is still held, but its cancel has been asked for since it was read: nothing else may end it now."""
+
+    code = "cancel_requested"
+
+    def __init__(self, job: JobRecord) -> None:
+        super().__init__()
+        self.job = job
+
+
+class GateFullError(LockgateError):
+    """As many of the tenant's jobs run as may run at once."""
+
+    code = "gate_full"
 
 
 class QueueUnavailableError(LockgateError):

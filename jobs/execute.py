@@ -1,11 +1,13 @@
 """One tick of one job, top to bottom.
 
-claim -> start or probe -> find out what it means -> write it under the fence -> ask for the next tick. A tick that
-dies anywhere leaves a lease that runs out; one that comes late, twice or out of turn claims nothing. The session
-of a job that ended is stopped, so that it does not bill.
+claim -> start, probe or stop -> find out what it means -> write it under the fence -> ask for the next tick. A tick
+that dies anywhere leaves a lease that runs out; one that comes late, twice or out of turn claims nothing; one that has
+to let go leaves the job as if it had never taken it. A job that kept killing the workers that took it is given up on.
 """
 
+import asyncio
 import random
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -16,7 +18,9 @@ import structlog
 from agents.errors import AgentUnknownError, RuntimeFaultError
 from agents.invocation import TraceHeaders
 from jobs import backoff, records
-from jobs.errors import LeaseLostError, TickAgainError
+from jobs.errors import CancelRequestedError, LeaseLostError, TickAgainError
+from jobs.finish import CANCEL_GRACE_S, Finish, line
+from jobs.gate import Gates
 from jobs.lease import Leases, Tick
 from jobs.metrics import JobMetrics
 from jobs.poll import EXPIRED, LOST, Busy, Ended, Lost, find
@@ -25,9 +29,16 @@ from jobs.runtime import Agents, JobRuntime
 from jobs.store import JobStore
 from tenancy.clock import Clock
 from tenancy.data_models import AgentVersion, Failure, JobRecord, Status
+from tenancy.errors import LockgateError, StoreUnavailableError
 
 # How often a restartable agent's job is begun in all.
 MAX_RUNS: Final = 3
+# So many workers may take a job and not come back before it is given up on.
+MAX_CLAIMS: Final = 3
+# How often an agent that was told to stop is asked whether it has.
+STOP_LOOK_S: Final = 1.0
+# How long a tick that has to let go may take to say so.
+_RELEASE_S: Final = 2.0
 
 _log = structlog.get_logger("jobs.execute")
 
@@ -38,6 +49,8 @@ class TickOutcome(StrEnum):
     LOOKED = "looked"
     ENDED = "ended"
     FAULT = "fault"
+    WAITS = "waits"
+    STOPPING = "stopping"
     PASSED_ON = "passed_on"
     GONE = "gone"
 
@@ -47,6 +60,31 @@ class Faulted:
     """The runtime did not answer as it should, and may yet."""
 
     fault: RuntimeFaultError
+
+
+@dataclass(frozen=True, slots=True)
+class Waits:
+    """There is no room for it to run; it is out of this tick's hands."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stopping:
+    """Told to stop, and not stopped yet."""
+
+
+Seen = Busy | Ended | Faulted | Waits | Stopping
+
+_CANCELLED: Final = Ended(Status.CANCELLED)
+_POISONED: Final = Ended(
+    Status.FAILED, Failure(code="job_poisoned", detail="The job was given up on: whatever took it did not come back.")
+)
+
+
+@dataclass(slots=True)
+class Held:
+    """The job a tick has claimed, as this tick last wrote it."""
+
+    job: JobRecord
 
 
 class Execute:
@@ -60,6 +98,8 @@ class Execute:
         agents: Agents,
         runtime: JobRuntime,
         *,
+        gates: Gates,
+        finish: Finish,
         clock: Clock,
         metrics: JobMetrics,
         poll_s: float,
@@ -67,8 +107,10 @@ class Execute:
         self._store = store
         self._leases = leases
         self._queue = queue
+        self._gates = gates
         self._agents = agents
         self._runtime = runtime
+        self._finish = finish
         self._clock = clock
         self._metrics = metrics
         self._poll_s = poll_s
@@ -79,24 +121,46 @@ class Execute:
         job = await self._leases.claim(tick)
         if job is None:
             return await self._pass_on(tick)
+        held = Held(job)
         try:
-            job, seen = await self._look(job, tick)
-            return await self._settle(job, seen, tick)
+            return await self._run(held, tick)
         except LeaseLostError:
             return await self._pass_on(tick)
+        except (asyncio.CancelledError, StoreUnavailableError):
+            await self._release(held.job)
+            raise
 
-    async def _look(self, job: JobRecord, tick: Tick) -> tuple[JobRecord, Busy | Ended | Faulted]:
+    async def _run(self, held: Held, tick: Tick) -> TickOutcome:
+        if held.job.claims > MAX_CLAIMS:
+            await self._give_up(held.job)
+            return TickOutcome.ENDED
         try:
-            if job.status is Status.RUNNING:
-                return await self._probe(job)
-            if self._late(job):
-                return job, EXPIRED
-            return await self._start(job, await self._agent_of(job))
+            return await self._settle(held, await self._look(held, tick), tick)
+        except CancelRequestedError as asked:
+            held.job = asked.job
+            return await self._settle(held, await self._look(held, tick), tick)
+
+    async def _give_up(self, job: JobRecord) -> None:
+        """End a job that keeps killing its workers, before it can do so again."""
+        try:
+            await self._finish(job, _end_of(job, _POISONED), dead_letter=True)
+        except CancelRequestedError as asked:
+            await self._finish(asked.job, _CANCELLED, dead_letter=True)
+
+    async def _look(self, held: Held, tick: Tick) -> Seen:
+        try:
+            if held.job.cancel_requested_at is not None:
+                return await self._stop(held.job, held.job.cancel_requested_at)
+            if held.job.status is Status.RUNNING and held.job.boot_id is not None:
+                return await self._probe(held)
+            if self._late(held.job):
+                return EXPIRED
+            return await self._begin(held, await self._agent_of(held.job))
         except AgentUnknownError as unknown:
-            return job, _failed(unknown.code, "The agent version is no longer available.")
+            return _failed(unknown.code, "The agent version is no longer available.")
         except RuntimeFaultError as fault:
             self._metrics.upstream_faults.labels(fault.code).inc()
-            return job, self._weigh(job, fault, tick.faults + 1)
+            return self._weigh(held.job, fault, tick.faults + 1)
 
     def _weigh(self, job: JobRecord, fault: RuntimeFaultError, faults: int) -> Ended | Faulted:
         if self._late(job):
@@ -105,41 +169,77 @@ class Execute:
             return Faulted(fault)
         return _failed(fault.code, "The agent's runtime could not run the job.")
 
-    async def _probe(self, job: JobRecord) -> tuple[JobRecord, Busy | Ended]:
+    async def _begin(self, held: Held, agent: AgentVersion) -> Seen:
+        """Start a run that no process has acknowledged yet; a queued job's first one only where there is room."""
+        body = await self._store.input(held.job)
+        if body is None:
+            return _failed("input_missing", "The job's input is no longer stored.")
+        if held.job.status is Status.QUEUED:
+            started = await self._gates.enter(held.job)
+            if started is None:
+                return Waits()
+            held.job = started
+        return await self._start(held, agent, body)
+
+    async def _start(self, held: Held, agent: AgentVersion, body: bytes) -> Seen:
+        job = held.job
+        start = self._runtime.start_job(agent, job.session_id, job.job_id, body, TraceHeaders(job.traceparent))
+        answer = await self._leases.while_held(job, start)
+        finding = find(answer, job, self._clock.now())
+        if isinstance(finding, Busy):
+            return Busy(finding.progress, answer.boot_id)
+        return LOST if isinstance(finding, Lost) else finding
+
+    async def _probe(self, held: Held) -> Seen:
+        job = held.job
         agent = await self._agent_of(job)
         answer = await self._runtime.probe_job(agent, job.session_id, job.job_id)
         finding = find(answer, job, self._clock.now())
         if not isinstance(finding, Lost):
-            return job, finding
-        if agent.restartable and job.run < MAX_RUNS and not self._late(job):
-            return await self._start(job, agent)
-        return job, LOST
-
-    async def _start(self, job: JobRecord, agent: AgentVersion) -> tuple[JobRecord, Busy | Ended]:
+            return finding
+        _log.warning("job.lost", **line(job), boot=job.boot_id, found=answer.boot_id)
+        if not agent.restartable or job.run >= MAX_RUNS or self._late(job):
+            return LOST
         body = await self._store.input(job)
         if body is None:
-            return job, _failed("input_missing", "The job's input is no longer stored.")
-        start = self._runtime.start_job(agent, job.session_id, job.job_id, body, TraceHeaders(job.traceparent))
-        answer = await self._leases.while_held(job, start)
-        job = await self._store.save(job, records.started(job, self._clock.now()))
-        finding = find(answer, job, self._clock.now())
-        return job, LOST if isinstance(finding, Lost) else finding
+            return LOST
+        held.job = await self._store.save(job, records.started(job, self._clock.now()))
+        return await self._start(held, agent, body)
 
-    async def _settle(self, job: JobRecord, seen: Busy | Ended | Faulted, tick: Tick) -> TickOutcome:
-        now = self._clock.now()
+    async def _stop(self, job: JobRecord, asked_at: datetime) -> Ended | Stopping:
+        """Have the agent stop a job; past the grace the session is ended with the job."""
+        if job.status is Status.QUEUED or self._clock.now() >= asked_at + timedelta(seconds=CANCEL_GRACE_S):
+            return _CANCELLED
+        try:
+            answer = await self._runtime.stop_job(await self._agent_of(job), job.session_id, job.job_id)
+        except AgentUnknownError:
+            return _CANCELLED
+        except RuntimeFaultError as fault:
+            self._metrics.upstream_faults.labels(fault.code).inc()
+            return Stopping()
+        return Stopping() if answer.ref == job.job_id and answer.state == "running" else _CANCELLED
+
+    async def _settle(self, held: Held, seen: Seen, tick: Tick) -> TickOutcome:
+        now, job = self._clock.now(), held.job
         match seen:
-            case Busy(progress):
+            case Busy(progress, boot_id):
                 look_at = backoff.next_look_at(job, now, interval_s=self._poll_s, rng=self._rng)
-                await self._park(job, records.progressed(job, progress, now), look_at, faults=0)
+                known = job if boot_id is None else records.acknowledged(job, boot_id)
+                await self._park(job, records.progressed(known, progress, now), look_at, faults=0)
                 return TickOutcome.LOOKED
             case Faulted(fault):
                 faults = tick.faults + 1
                 try_at = backoff.next_try_at(job, now, faults=faults, rng=self._rng)
-                _log.warning("job.fault", **_line(job), code=fault.code, faults=faults)
+                _log.warning("job.fault", **line(job), code=fault.code, faults=faults)
                 await self._park(job, job, try_at, faults=faults)
                 return TickOutcome.FAULT
+            case Stopping():
+                await self._park(job, job, now + timedelta(seconds=STOP_LOOK_S), faults=0)
+                return TickOutcome.STOPPING
+            case Waits():
+                return TickOutcome.WAITS
             case Ended():
-                await self._end(job, seen, now)
+                await self._finish(job, _end_of(job, seen))
                 return TickOutcome.ENDED
             case _:
                 assert_never(seen)
@@ -148,16 +248,11 @@ class Execute:
         job = await self._store.save(held, records.parked(job, at))
         await self._queue.enqueue(Tick(job.tenant_id, job.job_id, job.fence, faults), at=at)
 
-    async def _end(self, held: JobRecord, end: Ended, now: datetime) -> None:
-        job = records.progressed(held, end.progress, now)
-        if end.result is not None:
-            job = await self._store.with_result(job, end.result)
-        job = await self._store.save(held, records.ended(job, end.status, now, error=end.error))
-        self._metrics.ended.labels(job.status.value).inc()
-        seconds = round((now - job.created_at).total_seconds(), 3)
-        code = None if job.error is None else job.error.code
-        _log.info("job.ended", **_line(job), code=code, kind=end.kind, seconds=seconds)
-        await self._stop_session(job)
+    async def _release(self, job: JobRecord) -> None:
+        """Let go of a job, if the store can be told in time; else its lease runs out."""
+        with suppress(LockgateError, TimeoutError):
+            async with asyncio.timeout(_RELEASE_S):
+                await self._store.save(job, records.released(job))
 
     async def _pass_on(self, tick: Tick) -> TickOutcome:
         """Leave the job to whoever may claim it, seeing to it that somebody will; tidy up after one that ended."""
@@ -165,7 +260,11 @@ class Execute:
         if job is None:
             return TickOutcome.GONE
         if job.status.terminal:
-            await self._stop_session(job)
+            if job.run and not job.dead_letter:
+                await self._finish.stop_session(job)
+            return TickOutcome.PASSED_ON
+        if job.waiting_since_at is not None and job.lease_until_at is None:
+            # Its gate gives it a tick; one asked for now would stand in that one's place.
             return TickOutcome.PASSED_ON
         # A second later: a lease counts whole seconds, and must be seen to have run out.
         at = job.lease_until_at + timedelta(seconds=1) if job.lease_until_at else job.next_tick_at or self._clock.now()
@@ -174,14 +273,6 @@ class Execute:
         await self._queue.enqueue(Tick(job.tenant_id, job.job_id, job.fence), at=at)
         return TickOutcome.PASSED_ON
 
-    async def _stop_session(self, job: JobRecord) -> None:
-        try:
-            await self._runtime.stop(await self._agent_of(job), job.session_id)
-        except (AgentUnknownError, RuntimeFaultError) as fault:
-            _log.warning("job.session_not_stopped", **_line(job), code=fault.code)
-            if isinstance(fault, RuntimeFaultError) and backoff.may_try_again(fault, 1):
-                raise TickAgainError("the session still runs") from fault
-
     async def _agent_of(self, job: JobRecord) -> AgentVersion:
         return await self._agents.get(job.agent, job.agent_version)
 
@@ -189,17 +280,10 @@ class Execute:
         return self._clock.now() >= job.deadline_at
 
 
+def _end_of(job: JobRecord, end: Ended) -> Ended:
+    """Return how a job ends: one whose cancel was asked for ends cancelled, whatever it came to."""
+    return end if job.cancel_requested_at is None else _CANCELLED
+
+
 def _failed(code: str, detail: str) -> Ended:
     return Ended(Status.FAILED, Failure(code=code, detail=detail))
-
-
-def _line(job: JobRecord) -> dict[str, str | int]:
-    return {
-        "tenant": job.tenant_id,
-        "job": job.job_id,
-        "agent": job.agent,
-        "agent_version": job.agent_version,
-        "status": job.status.value,
-        "run": job.run,
-        "fence": job.fence,
-    }

@@ -6,6 +6,7 @@ later write, so a worker that lost its lease cannot be heard, however late it wa
 """
 
 import asyncio
+import secrets
 from collections.abc import Coroutine
 from contextlib import suppress
 from dataclasses import dataclass
@@ -50,10 +51,17 @@ class Leases:
         free = Attr("lease_until_at").not_exists() & Attr("fence").eq(tick.fence)
         run_out = Attr("lease_until_at").lt(_text(self._clock.now()))
         standing = Attr("status").is_in([Status.QUEUED.value, Status.RUNNING.value])
-        lease = {"lease_owner": self._owner, "lease_until_at": _text(self._until())}
+        claimant = f"{self._owner}#{secrets.token_hex(4)}"
+        lease = {"lease_owner": claimant, "lease_until_at": _text(self._until())}
         try:
             return await self._store.claim(tick.tenant_id, tick.job_id, lease=lease, when=standing & (free | run_out))
-        except ConditionFailedError:
+        except (ConditionFailedError, StoreUnavailableError) as refused:
+            # It may have been done and its answer lost; a repeat then ran into it.
+            job = await self._store.get(tick.tenant_id, tick.job_id, consistent=True)
+            if job is not None and job.lease_owner == claimant:
+                return job
+            if isinstance(refused, StoreUnavailableError):
+                raise
             return None
 
     async def while_held(self, job: JobRecord, work: Coroutine[None, None, T]) -> T:

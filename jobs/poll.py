@@ -14,9 +14,10 @@ from tenancy.data_models import Failure, JobRecord, Progress, Status
 
 @dataclass(frozen=True, slots=True)
 class Busy:
-    """Still running."""
+    """Still running; `boot_id` is the process that has just acknowledged a start."""
 
     progress: Progress | None
+    boot_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,78 +1,70 @@
-"""Submitting jobs, and the only producer of ticks.
+"""Submitting and cancelling jobs, and asking for their ticks.
 
-A job is durable before its first tick is asked for; Redis only says when to look. A tick's queue id is the job and
-the fence it follows, so asking twice for the same look makes one. Messages are JSON: who can write to Redis cannot
-make a worker run code.
-
-A tick that Redis did not take is owed: it is asked for again, by the process that wanted it, until Redis has it.
+A job is durable before its first tick is asked for, and its cancel before the tick that carries it out. A tick's
+queue id is the job and the fence it follows, so asking twice for the same look makes one. What is asked for beside
+it (a cancel, a sweep) has an id of its own: the first may be locked by a worker that died.
 """
 
-import asyncio
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import datetime
 from typing import Final
 
-import orjson
 import structlog
-from arq.connections import ArqRedis
-from redis.asyncio.retry import Retry
-from redis.backoff import ExponentialBackoff
-from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import RedisError
-from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from jobs import records
 from jobs.errors import QueueUnavailableError
 from jobs.lease import Tick
 from jobs.metrics import JobMetrics
-from jobs.store import JobStore
+from jobs.store import Cancellation, JobStore
+from jobs.ticks import JOBS, WEBHOOKS, TickQueue, Wanted
 from tenancy.clock import Clock
 from tenancy.context import TenantContext
 from tenancy.data_models import AgentVersion, JobRecord
-from tenancy.ids import WebhookId
+from tenancy.ids import EventId, JobId, TenantId, WebhookId, event_id_of
+from tenancy.steps import Step
+from webhooks.ticks import DeliveryTick
 
-QUEUE_NAME: Final = "lockgate:jobs"
 TICK: Final = "tick"
-# A Redis that hangs may hold up a submission for no longer than this.
-ENQUEUE_TIMEOUT_S: Final = 1.0
-# How often the ticks owed are asked for again, and how many are kept in mind.
-PAY_EVERY_S: Final = 1.0
-OWED_LIMIT: Final = 10_000
-# A late tick is harmless (the claim decides), a dropped one is not: a tick outlives any outage of a day.
-TICK_KEPT_S: Final = 86_400
+GATE: Final = "gate"
+OUTBOX: Final = "outbox"
+DELIVERY: Final = "delivery"
 
 _log = structlog.get_logger("jobs.queue")
 
 
-def connect(redis_url: str) -> ArqRedis:
-    """Return a client for arq with JSON messages; it connects at first use and again after every break."""
-    # Refused connections surface as OSError here: without it, one restart of Redis ends arq's main loop.
-    redis: ArqRedis = ArqRedis.from_url(
-        redis_url,
-        socket_connect_timeout=2,
-        socket_timeout=5,
-        retry=Retry(ExponentialBackoff(cap=2, base=0.1), 30),
-        retry_on_error=[RedisConnectionError, RedisTimeoutError, OSError],
-    )
-    redis.job_serializer = orjson.dumps
-    redis.job_deserializer = orjson.loads
-    redis.default_queue_name = QUEUE_NAME
-    return redis
+class WebhookTicks:
+    """Asks for what drives webhooks; `aside` names who asks beside the ordinary course, in an id of its own."""
+
+    def __init__(self, ticks: TickQueue) -> None:
+        self._ticks = ticks
+
+    async def outbox(self, tenant_id: TenantId, event_id: EventId, *, at: datetime, aside: str = "") -> None:
+        """Have an event fanned out at a time: a webhooks.ticks.AskOutbox."""
+        wanted = Wanted(WEBHOOKS, OUTBOX, event_id + aside, (tenant_id, event_id))
+        with suppress(QueueUnavailableError):
+            await self._ticks.ask(wanted, at=at)
+
+    async def delivery(self, tick: DeliveryTick, *, at: datetime, aside: str = "") -> None:
+        """Have an attempt made at a time: a webhooks.ticks.AskDelivery."""
+        args = (tick.tenant_id, tick.webhook_id, tick.delivery_id, tick.fence)
+        wanted = Wanted(WEBHOOKS, DELIVERY, f"{tick.delivery_id}:{tick.fence}{aside}", args)
+        with suppress(QueueUnavailableError):
+            await self._ticks.ask(wanted, at=at)
 
 
 class JobQueue:
-    """Stores new jobs and asks for their ticks; `run` asks for those again that Redis did not take."""
+    """Stores new jobs and asks for their ticks."""
 
     def __init__(
-        self, store: JobStore, redis: ArqRedis, *, clock: Clock, metrics: JobMetrics, job_timeout_s: float
+        self, store: JobStore, ticks: TickQueue, *, clock: Clock, metrics: JobMetrics, job_timeout_s: float
     ) -> None:
         self._store = store
-        self._redis = redis
+        self._ticks = ticks
+        self._webhooks = WebhookTicks(ticks)
         self._clock = clock
         self._metrics = metrics
         self._job_timeout_s = job_timeout_s
-        # Oldest first, by queue id.
-        self._owed: dict[str, tuple[Tick, datetime]] = {}
 
     async def submit(
         self,
@@ -85,10 +77,12 @@ class JobQueue:
         metadata_json: str | None,
         webhook_id: WebhookId | None,
         traceparent: str | None,
+        also: Callable[[JobRecord], Sequence[Step]] = lambda _: (),
     ) -> JobRecord:
         """Store a job for `body`, the input's JSON; it is durable once this returns, whatever Redis does.
 
-        Raises StoreUnavailableError.
+        `also` says what goes into the job's own transaction. Raises StoreUnavailableError, and ConditionFailedError
+        where a step of `also` was refused: then there is no job.
         """
         accepted = records.accepted(
             ctx,
@@ -101,7 +95,7 @@ class JobQueue:
             webhook_id=webhook_id,
             traceparent=traceparent,
         )
-        job = await self._store.create(accepted, body)
+        job = await self._store.create(accepted, body, also(accepted))
         self._metrics.submitted.inc()
         try:
             await self.enqueue(Tick(job.tenant_id, job.job_id, job.fence), at=job.created_at)
@@ -109,56 +103,33 @@ class JobQueue:
             _log.warning("job.not_enqueued", tenant=job.tenant_id, job=job.job_id, cause=str(away))
         return job
 
-    async def enqueue(self, tick: Tick, *, at: datetime) -> None:
+    async def cancel(self, tenant_id: TenantId, job_id: JobId) -> Cancellation | None:
+        """Cancel a job; None where there is no such job of this tenant.
+
+        A queued job has ended once this returns. A running one has `cancel_requested_at`, is stopped soon, and ends
+        `cancelled` whatever it came to. One that was over before stands as it stood. Raises StoreUnavailableError.
+        """
+        done = await self._store.cancel(tenant_id, job_id, self._clock.now())
+        if done is None or done.was_over:
+            return done
+        job, now = done.job, self._clock.now()
+        if job.status.terminal:
+            self._metrics.ended.labels(job.status.value).inc()
+            _log.info("job.cancelled_in_queue", tenant=tenant_id, job=job_id)
+            await self._webhooks.outbox(tenant_id, event_id_of(job_id), at=now)
+        else:
+            with suppress(QueueUnavailableError):
+                await self.enqueue(Tick(tenant_id, job_id, job.fence), at=now, aside=":cancel")
+        return done
+
+    async def enqueue(self, tick: Tick, *, at: datetime, aside: str = "") -> None:
         """Ask for a tick at a time; asking again for the same one changes nothing.
 
         Raises QueueUnavailableError; the tick is then owed.
         """
-        try:
-            await self._ask(tick, at)
-        except QueueUnavailableError:
-            self._metrics.enqueue_failures.inc()
-            self._owed[_id(tick)] = (tick, at)
-            if len(self._owed) > OWED_LIMIT:
-                del self._owed[next(iter(self._owed))]
-            self._metrics.owed.set(len(self._owed))
-            raise
+        args = (tick.tenant_id, tick.job_id, tick.fence, tick.faults)
+        await self._ticks.ask(Wanted(JOBS, TICK, f"{tick.job_id}:{tick.fence}{aside}", args), at=at)
 
-    async def run(self) -> None:
-        """Pay what is owed whenever Redis is back, until cancelled."""
-        while True:
-            await self._clock.sleep(PAY_EVERY_S)
-            await self.pay()
-
-    async def pay(self) -> None:
-        """Ask for the ticks owed, up to the first that Redis does not take."""
-        paid = 0
-        with suppress(QueueUnavailableError):
-            for tick, at in tuple(self._owed.values()):
-                await self._ask(tick, at)
-                self._owed.pop(_id(tick), None)
-                paid += 1
-        if paid:
-            _log.info("job.enqueued_late", ticks=paid, owed=len(self._owed))
-        self._metrics.owed.set(len(self._owed))
-
-    async def _ask(self, tick: Tick, at: datetime) -> None:
-        pause_s = max(0.0, (at - self._clock.now()).total_seconds())
-        try:
-            async with asyncio.timeout(ENQUEUE_TIMEOUT_S):
-                await self._redis.enqueue_job(
-                    TICK,
-                    tick.tenant_id,
-                    tick.job_id,
-                    tick.fence,
-                    tick.faults,
-                    _job_id=_id(tick),
-                    _defer_by=pause_s,
-                    _expires=pause_s + TICK_KEPT_S,
-                )
-        except (RedisError, OSError) as away:
-            raise QueueUnavailableError(type(away).__name__) from away
-
-
-def _id(tick: Tick) -> str:
-    return f"{tick.job_id}:{tick.fence}"
+    async def gate(self, tenant_id: TenantId, *, at: datetime, aside: str = "") -> None:
+        """Have a tenant's gate looked at; raises QueueUnavailableError; the tick is then owed."""
+        await self._ticks.ask(Wanted(JOBS, GATE, f"gate:{tenant_id}{aside}", (tenant_id,)), at=at)

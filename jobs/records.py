@@ -25,6 +25,8 @@ LEGAL: Final[Mapping[Status, frozenset[Status]]] = {
     Status.EXPIRED: frozenset(),
 }
 
+_FREE: Final = {"lease_owner": None, "lease_until_at": None}
+
 
 def accepted(
     ctx: TenantContext,
@@ -54,21 +56,29 @@ def accepted(
         updated_at=now,
         deadline_at=now + timedelta(seconds=timeout_s),
         next_tick_at=now,
+        events=1,
     )
 
 
 def started(job: JobRecord, now: datetime) -> JobRecord:
-    """Return the job with one more run begun; raises IllegalTransitionError."""
+    """Return the job with one more run begun, which no process has acknowledged; raises IllegalTransitionError."""
     _check(job, Status.RUNNING)
     return job.model_copy(
         update={
             "status": Status.RUNNING,
             "run": job.run + 1,
+            "boot_id": None,
+            "waiting_since_at": None,
             "started_at": job.started_at or now,
             "progress": None,
             "updated_at": now,
         }
     )
+
+
+def acknowledged(job: JobRecord, boot_id: str) -> JobRecord:
+    """Return the job with the agent's process that has its run."""
+    return job.model_copy(update={"boot_id": boot_id})
 
 
 def progressed(job: JobRecord, progress: Progress | None, now: datetime) -> JobRecord:
@@ -82,23 +92,49 @@ def parked(job: JobRecord, next_tick_at: datetime) -> JobRecord:
     """Return the job out of the worker's hands until its next tick; raises IllegalTransitionError once it ended."""
     if job.status.terminal:
         raise IllegalTransitionError(f"a {job.status} job is owed no tick")
-    return job.model_copy(update={"lease_owner": None, "lease_until_at": None, "next_tick_at": next_tick_at})
+    return job.model_copy(update=_FREE | {"claims": 0, "next_tick_at": next_tick_at})
 
 
-def ended(job: JobRecord, status: Status, now: datetime, *, error: Failure | None = None) -> JobRecord:
-    """Return the job in its terminal status, to be kept for 7 days more; raises IllegalTransitionError."""
+def waiting(job: JobRecord, now: datetime) -> JobRecord:
+    """Return a queued job out of the worker's hands until there is room; its deadline still finds it."""
+    since_at = job.waiting_since_at or now
+    return parked(job, job.deadline_at).model_copy(update={"waiting_since_at": since_at, "updated_at": now})
+
+
+def released(job: JobRecord) -> JobRecord:
+    """Return the job out of a worker's hands that had to let go, as if it had never taken it."""
+    return job.model_copy(update=_FREE | {"claims": max(0, job.claims - 1)})
+
+
+def cancelling(job: JobRecord, now: datetime) -> JobRecord:
+    """Return a running job that has to be stopped; raises IllegalTransitionError."""
+    if job.status is not Status.RUNNING:
+        raise IllegalTransitionError(f"a {job.status} job has nothing to stop")
+    return job.model_copy(update={"cancel_requested_at": job.cancel_requested_at or now, "updated_at": now})
+
+
+def ended(
+    job: JobRecord, status: Status, now: datetime, *, error: Failure | None = None, dead_letter: bool = False
+) -> JobRecord:
+    """Return the job in its terminal status, to be kept for 7 days more.
+
+    Raises IllegalTransitionError; a job whose cancel was asked for ends cancelled and not otherwise.
+    """
     if not status.terminal:
         raise IllegalTransitionError(f"{status} does not end a job")
+    if job.cancel_requested_at is not None and status is not Status.CANCELLED:
+        raise IllegalTransitionError(f"a job to be cancelled cannot become {status}")
     _check(job, status)
     return job.model_copy(
-        update={
+        update=_FREE
+        | {
             "status": status,
             "error": error,
+            "dead_letter": dead_letter,
             "ended_at": now,
             "updated_at": now,
-            "lease_owner": None,
-            "lease_until_at": None,
             "next_tick_at": None,
+            "waiting_since_at": None,
             "ttl": int((now + KEPT_AFTER_END).timestamp()),
         }
     )

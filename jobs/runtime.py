@@ -33,6 +33,10 @@ class JobRuntime(Protocol):
         """Return how the job stands."""
         ...
 
+    async def stop_job(self, agent: AgentVersion, session_id: SessionId, job_id: JobId) -> InbandStatus:
+        """Have the job stopped and return how it stands; asking again for one that is stopping changes nothing."""
+        ...
+
     async def stop(self, agent: AgentVersion, session_id: SessionId) -> None:
         """End the session; one that is gone is fine."""
         ...

@@ -32,12 +32,14 @@ from agents.runtime import AgentCore, RuntimeTimeouts
 from agents.sigv4 import SigV4Signer
 from agents.upstream import Upstream, open_upstream
 from jobs.metrics import JobMetrics
-from jobs.queue import JobQueue, connect
+from jobs.queue import JobQueue, WebhookTicks
 from jobs.store import JobStore
+from jobs.ticks import TickQueue, connect
 from ops.outbound import open_http
 from ops.private import Check, PrivatePort
 from ops.readings import Readings
 from ops.settings import Settings
+from ops.webhooks import Webhooks, webhooks
 from tenancy import client_guard, straight
 from tenancy.audit import AuditTrail
 from tenancy.changes import ChangeFeed
@@ -89,6 +91,8 @@ class Floor:
     job_metrics: JobMetrics
     arq: ArqRedis
     queue: JobQueue
+    webhook_ticks: WebhookTicks
+    webhooks: Webhooks
 
     def private(self, draining: Callable[[], bool]) -> PrivatePort:
         """Return the private port of this process."""
@@ -127,15 +131,18 @@ async def floor(settings: Settings) -> AsyncIterator[Floor]:
         breakers = Breakers(clock, metrics)
         upstream = await stack.enter_async_context(open_upstream(settings.agentcore_url, clock=clock))
         runtime = await _runtime(settings, session, upstream, breakers=breakers, clock=clock, metrics=metrics)
-        job_store, job_metrics = JobStore(stores), JobMetrics(metrics)
+        job_store, job_metrics = JobStore(stores, clock), JobMetrics(metrics)
         arq = connect(settings.redis_url.get_secret_value())
         stack.push_async_callback(arq.aclose)
-        queue = JobQueue(job_store, arq, clock=clock, metrics=job_metrics, job_timeout_s=settings.job_timeout_s)
-        stack.push_async_callback(bounded, queue.pay)
+        ticks = TickQueue(arq, clock=clock, metrics=job_metrics)
+        queue = JobQueue(job_store, ticks, clock=clock, metrics=job_metrics, job_timeout_s=settings.job_timeout_s)
+        stack.push_async_callback(bounded, ticks.pay)
+        webhook_ticks = WebhookTicks(ticks)
+        hooks = webhooks(settings, stores, audit, webhook_ticks.delivery, clock=clock, registry=metrics)
         audit.start(stores)
         stack.push_async_callback(bounded, audit.aclose)
         await stack.enter_async_context(running(changes.run()))
-        await stack.enter_async_context(running(queue.run()))
+        await stack.enter_async_context(running(ticks.run()))
         yield Floor(
             settings=settings,
             clock=clock,
@@ -155,6 +162,8 @@ async def floor(settings: Settings) -> AsyncIterator[Floor]:
             job_metrics=job_metrics,
             arq=arq,
             queue=queue,
+            webhook_ticks=webhook_ticks,
+            webhooks=stack.enter_context(hooks),
         )
 
 

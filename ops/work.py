@@ -5,6 +5,7 @@ import os
 import secrets
 import signal
 import socket
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from typing import Final
@@ -12,16 +13,27 @@ from typing import Final
 import structlog
 from aiohttp import web
 
+from jobs.election import Election
 from jobs.execute import Execute
+from jobs.finish import Finish
+from jobs.gate import Gates
 from jobs.lease import Leases
-from jobs.worker import JobWorker
+from jobs.sweep import Sweeper
+from jobs.worker import TickWorker, job_line, webhook_line
 from ops import telemetry
 from ops.private import PrivatePort
 from ops.settings import Settings
 from ops.wiring import Floor, floor
+from tenancy.data_models import TenantStatus
+from tenancy.errors import TenantUnknownError
+from tenancy.ids import TenantId
+from tenancy.registry import TenantRegistry
+from tenancy.tiers import limits_of
 
 # Fargate kills after 120 s.
 GRACE_S: Final = 110.0
+# Five tenants whose receivers all hang leave room to the others.
+ATTEMPTS_AT_ONCE: Final = 120
 # A worker that has not looked at the queue for this long is not ready.
 SILENCE_S: Final = 15.0
 
@@ -42,30 +54,70 @@ async def work(settings: Settings, *, private_port: int) -> None:
         base = await stack.enter_async_context(floor(settings))
         told.measured(base.metrics)
         owner = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
-        worker = _worker(base, owner)
-        port = await _listen(stack, _private(base, worker, stopping), private_port)
+        registry = TenantRegistry(base.stores, base.changes, clock=base.clock)
+        stack.push_async_callback(registry.aclose)
+        workers = [_jobs(base, registry, owner), _webhooks(base)]
+        port = await _listen(stack, _private(base, workers, stopping), private_port)
         _log.info("working", owner=owner, private_port=port)
-        await worker.run(stopping, grace_s=GRACE_S)
+        await _run(workers, _sweeper(base, owner), stopping)
     _log.info("ended")
 
 
-def _worker(base: Floor, owner: str) -> JobWorker:
+async def _run(workers: Sequence[TickWorker], sweeper: Sweeper, stopping: asyncio.Event) -> None:
+    """Run ticks and sweep until told to end; who ends sweeps no more while the last ticks finish."""
+    async with asyncio.TaskGroup() as tasks:
+        sweeping = tasks.create_task(sweeper.run())
+        for worker in workers:
+            tasks.create_task(worker.run(stopping, grace_s=GRACE_S))
+        await stopping.wait()
+        sweeping.cancel()
+
+
+def _jobs(base: Floor, registry: TenantRegistry, owner: str) -> TickWorker:
+    clock, metrics = base.clock, base.job_metrics
+
+    async def cap_of(tenant_id: TenantId) -> int:
+        try:
+            tenant = await registry.get(tenant_id)
+        except TenantUnknownError:
+            return 0
+        # What runs already goes on; what has not begun waits until the tenant is served again.
+        served = tenant.status is TenantStatus.ACTIVE
+        return limits_of(tenant.tier, tenant.limits).running_jobs if served else 0
+
+    gates = Gates(base.jobs, base.queue, cap_of, clock=clock, metrics=metrics)
+    ask = base.webhook_ticks.outbox
+    finish = Finish(base.jobs, gates, ask, base.catalog, base.runtime, clock=clock, metrics=metrics)
     execute = Execute(
         base.jobs,
-        Leases(base.jobs, base.clock, owner=owner),
+        Leases(base.jobs, clock, owner=owner),
         base.queue,
         base.catalog,
         base.runtime,
-        clock=base.clock,
-        metrics=base.job_metrics,
+        gates=gates,
+        finish=finish,
+        clock=clock,
+        metrics=metrics,
         poll_s=base.settings.job_poll_s,
     )
-    return JobWorker(execute, base.arq, clock=base.clock, metrics=base.job_metrics)
+    return TickWorker(job_line(execute, gates), base.arq, clock=clock, metrics=metrics)
 
 
-def _private(base: Floor, worker: JobWorker, stopping: asyncio.Event) -> PrivatePort:
+def _webhooks(base: Floor) -> TickWorker:
+    line = webhook_line(base.webhooks.fan_out, base.webhooks.deliver, at_once=ATTEMPTS_AT_ONCE)
+    return TickWorker(line, base.arq, clock=base.clock, metrics=base.job_metrics)
+
+
+def _sweeper(base: Floor, owner: str) -> Sweeper:
+    election = Election(base.platform, owner=owner, clock=base.clock)
+    return Sweeper(
+        base.platform, election, base.jobs, base.queue, base.webhook_ticks, clock=base.clock, metrics=base.job_metrics
+    )
+
+
+def _private(base: Floor, workers: Sequence[TickWorker], stopping: asyncio.Event) -> PrivatePort:
     async def polls() -> None:
-        if worker.silent_s() > SILENCE_S:
+        if any(worker.silent_s() > SILENCE_S for worker in workers):
             raise QueueSilentError
 
     private = base.private(stopping.is_set)

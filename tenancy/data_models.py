@@ -718,7 +718,7 @@ class OpsLock(StoredItem):
 
     def key(self) -> Key:
         """Return `LOCK#{name}`."""
-        return Key(f"LOCK#{self.name}", "METADATA")
+        return lock_key(self.name)
 
 
 class RegionFlag(StoredItem):
@@ -745,6 +745,11 @@ def agent_key(name: AgentName, version: str) -> Key:
 def binding_key(issuer: str, directory: str, client_id: str) -> Key:
     """Return the key of the binding of (issuer, tid, azp)."""
     return Key(f"BINDING#{issuer}#{directory}#{client_id}", "METADATA")
+
+
+def lock_key(name: str) -> Key:
+    """Return the key of a platform-wide lease."""
+    return Key(f"LOCK#{name}", "METADATA")
 
 
 def bound_partition(tenant_id: TenantId) -> str:

@@ -9,7 +9,7 @@ from botocore import exceptions
 from botocore.exceptions import ClientError
 from botocore.parsers import ResponseParserError
 
-from tenancy.errors import ConditionFailedError, LockgateError, StoreUnavailableError
+from tenancy.errors import ConditionFailedError, LockgateError, StoreBusyError, StoreUnavailableError
 
 _CONDITION: Final = "ConditionalCheckFailed"
 _CONDITION_CODES: Final = frozenset({"ConditionalCheckFailedException", "PreconditionFailed"})
@@ -27,11 +27,10 @@ _PASSING: Final = frozenset(
         "SlowDown",
         "ThrottlingError",
         "ThrottlingException",
-        "TransactionConflict",
-        "TransactionConflictException",
         "TransactionInProgressException",
     }
 )
+_CONFLICTS: Final = frozenset({"TransactionConflict", "TransactionConflictException"})
 _SERVER_FAULT: Final = 500
 _BROKEN: Final = (
     exceptions.ConnectionError,
@@ -71,6 +70,8 @@ def _translate(error: ClientError) -> LockgateError | None:
     reasons = {reason.get("Code", "None") for reason in error.response.get("CancellationReasons", [])}
     if code in _CONDITION_CODES or _CONDITION in reasons:
         return ConditionFailedError()
+    if code in _CONFLICTS or reasons & _CONFLICTS:
+        return StoreBusyError()
     status = error.response["ResponseMetadata"]["HTTPStatusCode"]
     if code in _PASSING or reasons & _PASSING or status >= _SERVER_FAULT:
         return StoreUnavailableError()

@@ -6,6 +6,8 @@ reach: a verb that is not listed there reaches nothing.
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from boto3.dynamodb.conditions import Attr, ConditionBase
@@ -14,19 +16,23 @@ from tenancy import tables
 from tenancy.data_models import (
     AgentVersion,
     IdentityBinding,
+    JobRecord,
     Key,
+    OpsLock,
     StoredItem,
     Tenant,
     agent_key,
     binding_key,
     bound_partition,
+    lock_key,
 )
-from tenancy.errors import OnViolation, TenantAccessViolation
+from tenancy.errors import InvalidIdError, OnViolation, TenantAccessViolation
 from tenancy.expressions import conditioned
 from tenancy.faults import store_faults
-from tenancy.ids import AgentName, TenantId
+from tenancy.ids import AgentName, TenantId, parse_tenant_id
 from tenancy.scope import PlatformScope, entered
 from tenancy.steps import Page
+from tenancy.tables import Table
 
 if TYPE_CHECKING:
     from types_aiobotocore_dynamodb.client import DynamoDBClient
@@ -36,10 +42,29 @@ T = TypeVar("T", bound=StoredItem)
 
 # More bindings of one tenant than this are not listed.
 BINDINGS_LISTED: Final = 100
+# What is owed is read in pages of this many.
+_OWED_PAGE: Final = 250
+
+
+@dataclass(frozen=True, slots=True)
+class Owed:
+    """A tenant's record as an index that spans tenants knows it, and since when it stands there."""
+
+    tenant_id: TenantId
+    record_id: str
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetters:
+    """Part of the list of jobs that were given up on, newest first; `after` goes on where more may follow."""
+
+    items: tuple[Owed, ...]
+    after: str | None
 
 
 class PlatformStore:
-    """Identity bindings, the list of tenants, agent versions.
+    """Identity bindings, the list of tenants, agent versions, what is owed a tick, dead letters, platform-wide leases.
 
     Every verb raises StoreUnavailableError where a later try may work.
     """
@@ -118,6 +143,61 @@ class PlatformStore:
         items = tuple(Tenant.from_item(item) for item in answer["Items"])
         return Page(items, None if last is None else last[index.sort_key]["S"])
 
+    async def owed(self, table: Table, shard: int, *, before: datetime, limit: int) -> tuple[Owed, ...]:
+        """Return up to `limit` records of a shard that were owed a tick before a time, the longest owed first."""
+        index = tables.SWEEP_INDEX
+        wanted: QueryInputTypeDef = {
+            "TableName": self._prefix + table.name,
+            "IndexName": index.name,
+            "KeyConditionExpression": "#pk = :pk",
+            "ExpressionAttributeNames": {"#pk": index.partition_key},
+            "ExpressionAttributeValues": {":pk": {"S": f"SWEEP#{shard}"}},
+            "Limit": min(limit, _OWED_PAGE),
+        }
+        found: list[Owed] = []
+        while True:
+            with self._acting(f"owed_{table.name}"):
+                answer = await self._client.query(**wanted)
+            page = [_owed(item[index.sort_key]["S"]) for item in answer["Items"]]
+            due = [owed for owed in page if owed.at < before]
+            found += due
+            if len(due) < len(page) or len(found) >= limit or "LastEvaluatedKey" not in answer:
+                return tuple(found[:limit])
+            wanted["ExclusiveStartKey"] = answer["LastEvaluatedKey"]
+
+    async def dead_letters(self, *, limit: int, after: str | None = None) -> DeadLetters:
+        """Return up to `limit` jobs that were given up on, newest first; raises InvalidIdError for a wrong `after`."""
+        index = tables.DEAD_LETTER_INDEX
+        wanted: QueryInputTypeDef = {
+            "TableName": self._prefix + tables.JOBS.name,
+            "IndexName": index.name,
+            "KeyConditionExpression": "#pk = :pk",
+            "ExpressionAttributeNames": {"#pk": index.partition_key},
+            "ExpressionAttributeValues": {":pk": {"S": tables.DEAD_LETTERS}},
+            "ScanIndexForward": False,
+            "Limit": limit,
+        }
+        if after is not None:
+            last = _owed(after)
+            wanted["ExclusiveStartKey"] = JobRecord.key_of(last.tenant_id, last.record_id).to_item() | {
+                index.partition_key: {"S": tables.DEAD_LETTERS},
+                index.sort_key: {"S": after},
+            }
+        with self._acting("dead_letters"):
+            answer = await self._client.query(**wanted)
+        more = answer.get("LastEvaluatedKey")
+        items = tuple(_owed(item[index.sort_key]["S"]) for item in answer["Items"])
+        return DeadLetters(items, None if more is None else more[index.sort_key]["S"])
+
+    async def ops_lock(self, name: str) -> OpsLock | None:
+        """Return a platform-wide lease as last written, or None."""
+        return await self._get("ops_lock", OpsLock, lock_key(name))
+
+    async def put_ops_lock(self, lock: OpsLock, *, seen: OpsLock | None) -> None:
+        """Write a lease in place of what was seen of it; raises ConditionFailedError where it is another by now."""
+        new = Attr(tables.PARTITION_KEY).not_exists()
+        await self._put("put_ops_lock", lock, new if seen is None else Attr("record_version").eq(seen.record_version))
+
     async def promoted_agents(self) -> tuple[AgentVersion, ...]:
         """Return every promoted version of every agent, by name, then by version."""
         wanted: QueryInputTypeDef = {
@@ -161,3 +241,13 @@ class PlatformStore:
     def _acting(self, verb: str) -> Iterator[None]:
         with entered(PlatformScope(verb)), store_faults():
             yield
+
+
+def _owed(sort: str) -> Owed:
+    """Read `{time}#{tenant}#{record}`; raises InvalidIdError."""
+    at, _, rest = sort.partition("#")
+    tenant, _, record_id = rest.partition("#")
+    try:
+        return Owed(parse_tenant_id(tenant), record_id, datetime.fromisoformat(at))
+    except ValueError as wrong:
+        raise InvalidIdError("page position") from wrong

@@ -20,7 +20,7 @@ TRESPASSES = {
     "Imports only go down the floors": ("tenancy/trespass.py", "import gateway.app\n"),
     "No cycles, at any depth": ("tenancy/ids.py", "import tenancy.tiers\nimport tenancy.tables\n"),
     "Only the doors, the runtime client and the wiring hold AWS clients": ("jobs/trespass.py", "import aioboto3\n"),
-    "Only the queue, the worker and the wiring know arq": ("gateway/trespass.py", "import arq\n"),
+    "Only the ticks' producer, the worker and the wiring know arq": ("gateway/trespass.py", "import arq\n"),
     "Every room of the gateway has its place": ("gateway/trespass.py", ""),
     "Every room of jobs has its place": ("jobs/trespass.py", ""),
 }

@@ -7,21 +7,28 @@ import pytest
 from arq.connections import ArqRedis
 from prometheus_client import CollectorRegistry
 
+from jobs.election import Election
 from jobs.execute import Execute, TickOutcome
+from jobs.finish import Finish
+from jobs.gate import Gates
 from jobs.lease import Leases, Tick
 from jobs.metrics import JobMetrics
-from jobs.queue import JobQueue, connect
+from jobs.queue import TICK, JobQueue, WebhookTicks
 from jobs.store import JobStore
+from jobs.sweep import Sweeper
+from jobs.ticks import WEBHOOKS, TickQueue, connect
 from tenancy.clock import Clock
 from tenancy.data_models import AgentVersion, JobRecord
 from tenancy.errors import TenantAccessViolation
 from tenancy.ids import TenantId
+from tenancy.platform_store import PlatformStore
 from tenancy.store import TenantStores
 from tests.clock import FakeClock
 from tests.conftest import Aws
 from tests.jobs.parts import FakeAgents, FakeRuntime, make_agent, make_context
 
 POLL_S = 5.0
+CAP = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,8 +38,11 @@ class Floor:
     tenant_id: TenantId
     stores: TenantStores
     store: JobStore
+    platform: PlatformStore
     redis: ArqRedis
+    ticks: TickQueue
     queue: JobQueue
+    caps: dict[TenantId, int]
     agents: FakeAgents
     runtime: FakeRuntime
     clock: Clock
@@ -52,14 +62,43 @@ class Floor:
             self.queue,
             self.agents,
             self.runtime,
+            gates=self.gates,
+            finish=self.finish,
             clock=self.clock,
             metrics=self.metrics,
             poll_s=POLL_S,
         )
 
-    async def submit(self, body: bytes = b'{"prompt":"hi"}') -> JobRecord:
+    @property
+    def gates(self) -> Gates:
+        async def cap_of(tenant_id: TenantId) -> int:
+            return self.caps.get(tenant_id, CAP)
+
+        return Gates(self.store, self.queue, cap_of, clock=self.clock, metrics=self.metrics)
+
+    @property
+    def finish(self) -> Finish:
+        return Finish(
+            self.store,
+            self.gates,
+            WebhookTicks(self.ticks).outbox,
+            self.agents,
+            self.runtime,
+            clock=self.clock,
+            metrics=self.metrics,
+        )
+
+    def sweeper(self, owner: str = "sweeper-1") -> Sweeper:
+        """Return what one worker process sweeps with."""
+        election = Election(self.platform, owner=owner, clock=self.clock)
+        webhooks = WebhookTicks(self.ticks)
+        return Sweeper(
+            self.platform, election, self.store, self.queue, webhooks, clock=self.clock, metrics=self.metrics
+        )
+
+    async def submit(self, body: bytes = b'{"prompt":"hi"}', tenant_id: TenantId | None = None) -> JobRecord:
         return await self.queue.submit(
-            make_context(self.tenant_id),
+            make_context(tenant_id or self.tenant_id),
             self.agent,
             body=body,
             principal="sub-1",
@@ -76,7 +115,11 @@ class Floor:
 
     async def due(self) -> list[Tick]:
         """Return every tick in Redis, the soonest first, whenever it is due."""
-        return [Tick(*queued.args) for queued in await self.redis.queued_jobs()]
+        return [Tick(*queued.args) for queued in await self.redis.queued_jobs() if queued.function == TICK]
+
+    async def told(self) -> list[tuple[str, ...]]:
+        """Return what is asked for in the webhooks' queue."""
+        return [(queued.function, *queued.args) for queued in await self.redis.queued_jobs(queue_name=WEBHOOKS)]
 
     async def tick(self, tick: Tick, worker: Execute | None = None) -> TickOutcome:
         """Run one tick as arq would: it leaves the queue when it ends."""
@@ -118,13 +161,18 @@ def make_floor(
 
     stores = TenantStores(aws.dynamodb, aws.s3, table_prefix=aws.table_prefix, bucket=aws.bucket, on_violation=refuse)
     registry = CollectorRegistry()
+    platform = PlatformStore(aws.dynamodb, table_prefix=aws.table_prefix, on_violation=refuse)
     store, metrics = JobStore(stores), JobMetrics(registry)
+    ticks = TickQueue(redis, clock=clock, metrics=metrics)
     return Floor(
         tenant_id=tenant_id,
         stores=stores,
         store=store,
+        platform=platform,
         redis=redis,
-        queue=JobQueue(store, redis, clock=clock, metrics=metrics, job_timeout_s=3600),
+        ticks=ticks,
+        queue=JobQueue(store, ticks, clock=clock, metrics=metrics, job_timeout_s=3600),
+        caps={},
         agents=FakeAgents(agent),
         runtime=runtime or FakeRuntime(clock),
         clock=clock,

@@ -8,8 +8,8 @@ import aioboto3
 
 from agents.inband import InbandStatus
 from agents.invocation import TraceHeaders
-from jobs.queue import connect
-from jobs.worker import JobWorker
+from jobs.ticks import connect
+from jobs.worker import TickWorker, job_line
 from tenancy.clock import SystemClock
 from tenancy.data_models import AgentVersion
 from tenancy.ids import JobId, SessionId, TenantId
@@ -43,7 +43,9 @@ async def main(redis_url: str, store_url: str, table_prefix: str, tenant: str) -
         aws = Aws(dynamodb, s3, table_prefix, BUCKET, session, store_url)
         clock = SystemClock()
         floor = make_floor(aws, connect(redis_url), clock, TenantId(tenant), make_agent(), HangingRuntime(clock))
-        worker = JobWorker(floor.worker("doomed"), floor.redis, clock=clock, metrics=floor.metrics)
+        worker = TickWorker(
+            job_line(floor.worker("doomed"), floor.gates), floor.redis, clock=clock, metrics=floor.metrics
+        )
         await worker.run(asyncio.Event(), grace_s=0)
 
 

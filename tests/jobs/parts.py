@@ -5,7 +5,7 @@ import secrets
 from collections import Counter, deque
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Literal
+from typing import Literal, get_args
 
 import orjson
 
@@ -74,6 +74,9 @@ class _Work:
     began_s: float
     duration_s: float
     fails: bool
+    # How long it takes to stop once told to; None is never.
+    stop_s: float | None
+    stopped_s: float | None = None
 
 
 @dataclass(slots=True)
@@ -94,7 +97,7 @@ class Gate:
         await self.opened.wait()
 
 
-Call = Literal["start", "probe", "stop"]
+Call = Literal["start", "probe", "stop", "stop_job"]
 
 
 class FakeRuntime:
@@ -108,8 +111,8 @@ class FakeRuntime:
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._processes: dict[str, _Process] = {}
-        self.before: dict[Call, deque[RuntimeFaultError]] = {"start": deque(), "probe": deque(), "stop": deque()}
-        self.after: dict[Call, deque[RuntimeFaultError]] = {"start": deque(), "probe": deque(), "stop": deque()}
+        self.before: dict[Call, deque[RuntimeFaultError]] = {call: deque() for call in get_args(Call)}
+        self.after: dict[Call, deque[RuntimeFaultError]] = {call: deque() for call in get_args(Call)}
         self.gates: deque[Gate] = deque()
         self.effects: Counter[str] = Counter()
         self.calls: Counter[Call] = Counter()
@@ -134,7 +137,8 @@ class FakeRuntime:
         if job_id not in process.works:
             wanted = orjson.loads(body)
             fails = "failAfter" in wanted
-            work = _Work(wanted["prompt"], self._clock.monotonic(), wanted.get("durationS", 0.0), fails)
+            now_s = self._clock.monotonic()
+            work = _Work(wanted["prompt"], now_s, wanted.get("durationS", 0.0), fails, wanted.get("stopS", 0.0))
             process.works[job_id] = work
             self.effects[job_id] += 1
         self._fault("start", self.after)
@@ -144,6 +148,15 @@ class FakeRuntime:
         self._fault("probe", self.before)
         process = self._processes.setdefault(session_id, _Process())
         self._fault("probe", self.after)
+        return self._status(process, job_id)
+
+    async def stop_job(self, agent: AgentVersion, session_id: SessionId, job_id: JobId) -> InbandStatus:
+        self._fault("stop_job", self.before)
+        process = self._processes.setdefault(session_id, _Process())
+        work = process.works.get(job_id)
+        if work is not None and work.stop_s is not None and work.stopped_s is None:
+            work.stopped_s = self._clock.monotonic() + work.stop_s
+        self._fault("stop_job", self.after)
         return self._status(process, job_id)
 
     async def stop(self, agent: AgentVersion, session_id: SessionId) -> None:
@@ -162,6 +175,8 @@ class FakeRuntime:
         work = process.works.get(job_id)
         if work is None:
             return InbandStatus(bootId=process.boot_id, ref=job_id, state="unknown", ping="Healthy")
+        if work.stopped_s is not None and self._clock.monotonic() >= work.stopped_s:
+            return InbandStatus(bootId=process.boot_id, ref=job_id, state="cancelled", ping="Healthy")
         share = (self._clock.monotonic() - work.began_s) / work.duration_s if work.duration_s else 1.0
         if share < 1:
             progress = Progress(percent=int(share * 100))

@@ -15,7 +15,7 @@ from agents.errors import (
 )
 from agents.runtime import START_TIMEOUT_S
 from jobs.errors import TickAgainError
-from jobs.execute import MAX_RUNS, TickOutcome
+from jobs.execute import MAX_CLAIMS, MAX_RUNS, TickOutcome
 from jobs.lease import HEARTBEAT_S, LEASE_S, Leases, Tick
 from tenancy import tables
 from tenancy.data_models import JobRecord, Status
@@ -153,7 +153,8 @@ async def test_a_passing_fault_of_a_start_is_tried_again_and_runs_the_job_once(
     job = await floor.submit()
     assert await floor.tick((await floor.due())[0]) is TickOutcome.FAULT
     assert [tick.faults for tick in await floor.due()] == [1]
-    assert (await floor.job(job)).status is Status.QUEUED
+    begun = await floor.job(job)
+    assert (begun.status, begun.run, begun.boot_id) == (Status.RUNNING, 1, None)
     done = await run_to_end(floor, clock, job)
     assert done.status is Status.SUCCEEDED
     assert floor.runtime.effects == {job.job_id: 1}
@@ -273,18 +274,29 @@ async def test_a_tick_of_no_job_is_dropped(floor: Floor) -> None:
 async def test_a_worker_killed_in_its_tick_leaves_a_job_that_another_one_ends(floor: Floor, clock: FakeClock) -> None:
     job = await floor.submit()
     tick = (await floor.due())[0]
-    floor.runtime.gates.append(gate := Gate())
-    killed = asyncio.create_task(floor.worker("killed")(tick))
-    await gate.reached.wait()
-    killed.cancel()
-    gate.opened.set()
-    await asyncio.wait([killed])
+    assert await Leases(floor.store, clock, owner="killed").claim(tick) is not None
     # The same tick brought back too soon finds the lease held and asks for the time after it.
     assert await floor.tick(tick) is TickOutcome.PASSED_ON
     held = await floor.job(job)
-    assert (held.lease_owner, held.status) == ("killed", Status.QUEUED)
+    assert (str(held.lease_owner).partition("#")[0], held.status) == ("killed", Status.QUEUED)
     await clock.advance(LEASE_S + 1)
     assert await floor.tick((await floor.due())[0], floor.worker("heir")) is TickOutcome.ENDED
+    assert (await floor.job(job)).status is Status.SUCCEEDED
+
+
+async def test_a_tick_that_is_cut_off_lets_its_job_go_as_if_it_had_never_taken_it(floor: Floor) -> None:
+    job = await floor.submit()
+    for _ in range(MAX_CLAIMS + 2):
+        floor.runtime.gates.append(gate := Gate())
+        stored = await floor.job(job)
+        cut_off = asyncio.create_task(floor.worker("drained")(Tick(job.tenant_id, job.job_id, stored.fence)))
+        await gate.reached.wait()
+        cut_off.cancel()
+        await asyncio.wait([cut_off])
+        assert cut_off.cancelled()
+        left = await floor.job(job)
+        assert (left.status, left.run, left.claims, left.lease_until_at) == (Status.RUNNING, 1, 0, None)
+    assert await floor.tick(Tick(job.tenant_id, job.job_id, left.fence)) is TickOutcome.ENDED
     assert (await floor.job(job)).status is Status.SUCCEEDED
 
 

@@ -48,7 +48,7 @@ async def test_a_large_result_goes_to_the_tenants_prefix(floor: Floor) -> None:
     stored = await floor.job(job)
     assert (stored.result_json, stored.result_s3_key) == (
         None,
-        f"tenants/{floor.tenant_id}/jobs/{job.job_id}/result.json",
+        f"tenants/{floor.tenant_id}/jobs/{job.job_id}/result-{job.fence}.json",
     )
     assert await floor.store.result(stored) == result
 

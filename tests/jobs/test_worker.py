@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
-from jobs import queue
+from jobs import ticks
 from jobs.execute import TickOutcome
 from jobs.lease import LEASE_S, Tick
-from jobs.queue import PAY_EVERY_S, connect
-from jobs.worker import JobWorker, RunTick
+from jobs.ticks import PAY_EVERY_S, connect
+from jobs.worker import RunTick, TickWorker, job_line
 from ops.devstack.process import free_port, stop
 from ops.devstack.stores import start_redis
 from tenancy.clock import SystemClock
@@ -53,9 +53,10 @@ async def live(aws: Aws, redis_url: str, tenant_id: Callable[[], TenantId]) -> A
 @asynccontextmanager
 async def working(
     floor: Floor, execute: RunTick | None = None, *, grace_s: float = GRACE_S
-) -> AsyncIterator[JobWorker]:
+) -> AsyncIterator[TickWorker]:
     """Run a worker for as long as the block; leaving it drains the worker."""
-    worker = JobWorker(execute or floor.worker(), floor.redis, clock=floor.clock, metrics=floor.metrics)
+    line = job_line(execute or floor.worker(), floor.gates)
+    worker = TickWorker(line, floor.redis, clock=floor.clock, metrics=floor.metrics)
     stopping = asyncio.Event()
     running = asyncio.create_task(worker.run(stopping, grace_s=grace_s))
     try:
@@ -100,7 +101,7 @@ async def test_a_tick_that_the_store_failed_is_run_again(live: Floor) -> None:
 
     async with working(live, flaky):
         await until_status(live, await live.submit(), Status.SUCCEEDED)
-    assert live.count("lockgate_job_ticks_total", outcome="store_unavailable") == 2
+    assert live.count("lockgate_job_ticks_total", kind="tick", outcome="store_unavailable") == 2
 
 
 async def test_a_tick_that_crashed_is_told_and_run_again(live: Floor) -> None:
@@ -115,7 +116,7 @@ async def test_a_tick_that_crashed_is_told_and_run_again(live: Floor) -> None:
     with capture_logs() as lines:
         async with working(live, crashing):
             await until_status(live, await live.submit(), Status.SUCCEEDED)
-    assert [line["log_level"] for line in lines if line["event"] == "job.tick_crashed"] == ["error"]
+    assert [line["log_level"] for line in lines if line["event"] == "tick.crashed"] == ["error"]
 
 
 async def test_a_message_that_is_no_tick_is_dropped_and_the_next_one_runs(live: Floor) -> None:
@@ -136,7 +137,8 @@ async def test_a_message_that_is_no_tick_is_dropped_and_the_next_one_runs(live: 
 async def test_a_worker_told_to_end_lets_its_ticks_finish(live: Floor) -> None:
     live.runtime.gates.append(gate := Gate())
     job = await live.submit()
-    worker = JobWorker(live.worker(), live.redis, clock=live.clock, metrics=live.metrics)
+    line = job_line(live.worker(), live.gates)
+    worker = TickWorker(line, live.redis, clock=live.clock, metrics=live.metrics)
     stopping = asyncio.Event()
     running = asyncio.create_task(worker.run(stopping, grace_s=GRACE_S))
     await gate.reached.wait()
@@ -153,8 +155,9 @@ async def test_a_tick_cut_off_by_the_grace_writes_no_end_and_another_worker_ends
     async with working(live, grace_s=0.1):
         await gate.reached.wait()
     held = await live.job(job)
-    assert (held.status, held.lease_owner) == (Status.QUEUED, "worker-1")
-    assert live.count("lockgate_job_ticks_total", outcome="cancelled") == 1
+    # Let go of as if it had never been taken.
+    assert (held.status, held.lease_until_at, held.claims) == (Status.RUNNING, None, 0)
+    assert live.count("lockgate_job_ticks_total", kind="tick", outcome="cancelled") == 1
     # What was cut off stands in Redis still: nobody has to ask for it again.
     heir = make_heir(live, aws)
     async with working(heir, heir.worker("heir")):
@@ -211,7 +214,7 @@ async def test_a_tick_that_redis_did_not_take_is_asked_for_again_once_redis_is_b
     job = await floor.submit()
     assert floor.count("lockgate_job_ticks_owed") == 1
     server = await start_redis(port, tmp_path / "data", tmp_path / "log")
-    paying = asyncio.create_task(floor.queue.run())
+    paying = asyncio.create_task(floor.ticks.run())
     await clock.until_sleeping()
     await clock.advance(PAY_EVERY_S)
     await clock.until_sleeping()
@@ -225,8 +228,8 @@ async def test_a_tick_that_redis_did_not_take_is_asked_for_again_once_redis_is_b
 async def test_of_the_ticks_owed_the_oldest_goes_where_there_are_too_many(
     aws: Aws, tenant_id: Callable[[], TenantId], clock: FakeClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(queue, "ENQUEUE_TIMEOUT_S", 0.0)
-    monkeypatch.setattr(queue, "OWED_LIMIT", 2)
+    monkeypatch.setattr(ticks, "ASK_TIMEOUT_S", 0.0)
+    monkeypatch.setattr(ticks, "OWED_LIMIT", 2)
     redis = connect(f"redis://127.0.0.1:{free_port()}/0")
     floor = make_floor(aws, redis, clock, tenant_id(), make_agent())
     for _ in range(3):
@@ -272,7 +275,8 @@ async def killed_in_a_start(live: Floor, aws: Aws, redis_url: str, job: JobRecor
     process.kill()
     await process.wait()
     held = await live.job(job)
-    assert (held.status, held.lease_owner, held.fence) == (Status.QUEUED, "doomed", 1)
+    assert (held.status, held.boot_id, held.fence) == (Status.RUNNING, None, 1)
+    assert str(held.lease_owner).startswith("doomed#")
     return held
 
 

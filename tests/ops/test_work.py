@@ -13,7 +13,7 @@ import orjson
 import pytest
 
 from agents.inband import ALLOWED_HEADERS
-from jobs.queue import connect
+from jobs.ticks import connect
 from ops.devstack.runtime.server import LocalAgentCore, Options
 from tenancy.clock import SystemClock
 from tenancy.data_models import JobRecord, Status

@@ -211,17 +211,39 @@ RAW: dict[str, tuple[set[str], Call]] = {
         ),
     ),
     "query of the sweeper's index": (
-        set(),
+        {"owed_jobs"},
         lambda db, prefix: query(db, prefix + "jobs", "sweep", "sweep_pk", "SWEEP#0"),
+    ),
+    "query of what events are owed": (
+        {"owed_outbox"},
+        lambda db, prefix: query(db, prefix + "outbox", "sweep", "sweep_pk", "SWEEP#0"),
+    ),
+    "query of what deliveries are owed": (
+        {"owed_deliveries"},
+        lambda db, prefix: query(db, prefix + "deliveries", "sweep", "sweep_pk", "SWEEP#0"),
+    ),
+    "query of dead letters": (
+        {"dead_letters"},
+        lambda db, prefix: query(db, prefix + "jobs", "dead-letters", "dead_letter_pk", "DEADLETTERS"),
+    ),
+    "query of a tenant's jobs": (
+        set(),
+        lambda db, prefix: query(db, prefix + "jobs", None, "pk", "TENANT#globex"),
     ),
     "get of another kind of item": (
         set(),
         lambda db, prefix: db.get_item(TableName=prefix + "agents", Key=BINDING),
     ),
     "get of a lock": (
-        set(),
+        {"ops_lock"},
         lambda db, prefix: db.get_item(
             TableName=prefix + "ops-locks", Key={"pk": {"S": "LOCK#a"}, "sk": {"S": "METADATA"}}
+        ),
+    ),
+    "put of a lock": (
+        {"put_ops_lock"},
+        lambda db, prefix: db.put_item(
+            TableName=prefix + "ops-locks", Item={"pk": {"S": "LOCK#a"}, "sk": {"S": "METADATA"}}
         ),
     ),
     "scan": (set(), lambda db, prefix: db.scan(TableName=prefix + "agents")),

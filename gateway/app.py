@@ -15,13 +15,18 @@ from gateway.invoke import RequestPath
 from gateway.middleware import Edge
 from gateway.operations import IDEMPOTENCY_KEY, Operation
 from gateway.repeats import Repeats
-from gateway.routes import agents, health, invocations, jobs, me, openapi
+from gateway.routes import agents, deliveries, health, invocations, jobs, me, openapi, webhooks
 from gateway.routes.agents import AgentRoutes
+from gateway.routes.deliveries import DeliveryRoutes
 from gateway.routes.invocations import InvocationRoutes
 from gateway.routes.jobs import JobRoutes
 from gateway.routes.me import MeRoutes
+from gateway.routes.webhooks import WebhookRoutes
 from jobs.store import JobStore
+from tenancy.clock import Clock
 from tenancy.context import Role
+from webhooks.deliveries import Deliveries
+from webhooks.endpoints import Endpoints
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,8 +39,11 @@ class Parts:
     cancellations: Cancellations
     catalog: Catalog
     jobs: JobStore
+    endpoints: Endpoints
+    deliveries: Deliveries
     tenants: TenantAdmin
     repeats: Repeats
+    clock: Clock
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +82,10 @@ def platform(role: Role, operation: Operation, handler: Callable[[Parts], Princi
     return Route(guarded, lambda parts: parts.access.platform(role, handler(parts)))
 
 
+def _webhooks(parts: Parts) -> WebhookRoutes:
+    return WebhookRoutes(parts.endpoints, parts.clock)
+
+
 ROUTES: Final[tuple[Route, ...]] = (
     public(health.GET, lambda _: health.get_health),
     principal(me.GET, lambda parts: MeRoutes(parts.access).get),
@@ -92,6 +104,17 @@ ROUTES: Final[tuple[Route, ...]] = (
     ),
     tenant(Role.AGENT_INVOKE, jobs.LIST, lambda parts: JobRoutes(parts.jobs).list),
     tenant(Role.AGENT_INVOKE, jobs.GET, lambda parts: JobRoutes(parts.jobs).get),
+    tenant(Role.AGENT_INVOKE, webhooks.LIST, lambda parts: _webhooks(parts).list),
+    tenant(Role.AGENT_INVOKE, webhooks.CREATE, lambda parts: _webhooks(parts).create),
+    tenant(Role.AGENT_INVOKE, webhooks.GET, lambda parts: _webhooks(parts).get),
+    tenant(Role.AGENT_INVOKE, webhooks.PATCH, lambda parts: _webhooks(parts).patch),
+    tenant(Role.AGENT_INVOKE, webhooks.DELETE, lambda parts: _webhooks(parts).delete),
+    tenant(Role.AGENT_INVOKE, webhooks.ROTATE, lambda parts: _webhooks(parts).rotate),
+    tenant(Role.AGENT_INVOKE, deliveries.TEST, lambda parts: DeliveryRoutes(parts.deliveries).test),
+    tenant(Role.AGENT_INVOKE, deliveries.LIST, lambda parts: DeliveryRoutes(parts.deliveries).list),
+    tenant(Role.AGENT_INVOKE, deliveries.GET, lambda parts: DeliveryRoutes(parts.deliveries).get),
+    tenant(Role.AGENT_INVOKE, deliveries.REDELIVER, lambda parts: DeliveryRoutes(parts.deliveries).redeliver),
+    tenant(Role.AGENT_INVOKE, deliveries.RECOVER, lambda parts: DeliveryRoutes(parts.deliveries).recover),
     platform(Role.PLATFORM_OPERATOR, tenants.LIST, lambda parts: parts.tenants.list),
     platform(Role.PLATFORM_ADMIN, tenants.CREATE, lambda parts: parts.tenants.create),
     platform(Role.PLATFORM_OPERATOR, tenants.GET, lambda parts: parts.tenants.get),

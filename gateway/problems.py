@@ -15,6 +15,7 @@ from gateway import live
 from gateway.interceptors import errors as interceptors
 from tenancy import errors as tenancy
 from tenancy.errors import LockgateError
+from webhooks import errors as webhooks
 
 CONTENT_TYPE: Final = "application/problem+json"
 _SOON: Final = {"Retry-After": "1"}
@@ -116,6 +117,14 @@ _TABLE: Final[dict[type[BaseException], _Row]] = {
         410, "Answer not kept", "The request with this Idempotency-Key has ended; its answer was too large to be kept."
     ),
     tenancy.StoreUnavailableError: _Row(503, "Store unavailable", "The data store did not answer. Try again.", _SOON),
+    webhooks.EndpointUnknownError: _Row(404, "Not found", "There is no such resource."),
+    webhooks.DeliveryUnknownError: _Row(404, "Not found", "There is no such resource."),
+    webhooks.EndpointLimitError: _Row(
+        409, "Webhook limit", "The tenant has as many webhooks as it may have. Delete one."
+    ),
+    webhooks.EndpointInactiveError: _Row(
+        409, "Webhook inactive", "Nothing is sent to a webhook that is paused or disabled. Activate it first."
+    ),
     agents.AgentUnknownError: _Row(404, "Not found", "There is no such resource."),
     agents.SessionUnknownError: _Row(404, "Not found", "There is no such resource."),
     agents.SessionBusyError: _Row(
@@ -146,6 +155,8 @@ _CODES: Final[dict[type[BaseException], str]] = {
     tenancy.InvalidIdError: "not_found",
     agents.AgentUnknownError: "not_found",
     agents.SessionUnknownError: "not_found",
+    webhooks.EndpointUnknownError: "not_found",
+    webhooks.DeliveryUnknownError: "not_found",
 }
 _HTTP: Final = {
     400: ("bad_request", "Bad request", "The request is not valid HTTP."),

@@ -94,7 +94,19 @@ async def gateway(settings: Settings) -> AsyncIterator[GatewayProcess]:
             "lockgate_identity_key_failures", "Renewals of the authority's keys failed", lambda: keys.failures
         )
         repeats = _repeats(stack, stores, clock)
-        parts = Parts(access, edge, path, cancellations, base.catalog, base.jobs, _admin(base, registry), repeats)
+        parts = Parts(
+            access,
+            edge,
+            path,
+            cancellations,
+            base.catalog,
+            base.jobs,
+            base.webhooks.endpoints,
+            base.webhooks.deliveries,
+            _admin(base, registry),
+            repeats,
+            clock,
+        )
         private = base.private(lambda: live.draining)
         # Without any keys it can answer nobody; with keys it has read before, the authority may be away for a day.
         private = replace(private, required={**private.required, "identity": keys.ready})

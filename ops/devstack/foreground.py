@@ -76,7 +76,8 @@ class Foreground:
         token = stack.tenants[_SHOWN].token
         self._screen.title(f"{_SHOWN} asks echo-agent in its three modes")
         try:
-            await Show(stack.gateway, token, console=self._screen.console, clock=self._clock).run()
+            receiver = stack.ports.url("receiver")
+            await Show(stack.gateway, token, receiver, console=self._screen.console, clock=self._clock).run()
         except ShowFailedError as error:
             self._screen.show_failed(error)
         if stack.dev is not None:

@@ -19,13 +19,14 @@ from ops.devstack.process import listens, spawn, until_ready
 from ops.devstack.stores import answers_http, answers_ping, health_of_store, start_redis, start_store
 
 # In the order in which they are shown.
-NAMES: Final = ("redis", "store", "issuer", "runtime", "receiver", "tables", "seed", "worker", "gateway")
+NAMES: Final = ("redis", "store", "issuer", "runtime", "receiver", "tables", "seed", "worker", "gateway", "webhooks")
 
 # Above what a premium tenant may use at once, so that it is tenants' own limits one meets here. A session takes 11 MB.
 _SESSIONS: Final = 600
 _NEW_SESSIONS_PER_S: Final = 100
 
 Probe: TypeAlias = Callable[[], Awaitable[bool]]
+Work: TypeAlias = Callable[[], Awaitable[None]]
 Argv: TypeAlias = Sequence[str | int | Path]
 
 
@@ -39,7 +40,7 @@ class Plan:
     variables: Mapping[str, str]
     inherited: Mapping[str, str]
 
-    def parts(self, prepare: Callable[[], Awaitable[None]], seed: Callable[[], Awaitable[None]]) -> tuple[Part, ...]:
+    def parts(self, *, prepare: Work, seed: Work, register: Work) -> tuple[Part, ...]:
         """Return every part and step; a part comes after what it needs.
 
         Gateway and worker say themselves when the tables are there (`/ready`), so their imports need not wait.
@@ -79,6 +80,7 @@ class Plan:
                 ports=(ports.gateway, ports.private),
                 healthy=partial(_is_ready, ports.url("private")),
             ),
+            Part("webhooks", _step(register), needs=("seed", "receiver", "gateway"), step=True),
         )
 
     async def _redis(self) -> Process:
@@ -131,7 +133,7 @@ class Plan:
         return process
 
 
-def _step(work: Callable[[], Awaitable[None]]) -> Callable[[], Awaitable[None]]:
+def _step(work: Work) -> Callable[[], Awaitable[None]]:
     async def run() -> None:
         await work()
 

@@ -1,6 +1,6 @@
 """The product's first impression: a tenant asks the reference agent in its three modes, over the real HTTP API.
 
-What is printed is what came over the wire, chunk by chunk as it came.
+How the job ended a webhook tells, too. What is printed is what came over the wire, chunk by chunk as it came.
 """
 
 from collections.abc import AsyncIterator
@@ -20,6 +20,7 @@ AGENT: Final = "echo-agent"
 _PROMPT: Final = "One vessel passes at a time"
 _LOOK_S: Final = 0.2
 _DEADLINE_S: Final = 60.0
+_DELIVERY_S: Final = 20.0
 
 
 class ShowFailedError(LockgateError):
@@ -50,12 +51,28 @@ class _Job(BaseModel):
         return f"running {self.progress.percent} %" if running and self.progress else self.status
 
 
-class Show:
-    """Runs the three invocations as one tenant and prints them."""
+class _Delivery(BaseModel):
+    model_config = ConfigDict(extra="ignore")
 
-    def __init__(self, gateway: str, token: str, *, console: Console, clock: Clock) -> None:
+    id: str
+    type: str | None
+    verified: bool
+    body: str
+
+
+class _Deliveries(BaseModel):
+    model_config = ConfigDict(extra="ignore")
+
+    items: tuple[_Delivery, ...]
+
+
+class Show:
+    """Runs the three invocations as one tenant and prints them; `receiver` is where its webhook leads."""
+
+    def __init__(self, gateway: str, token: str, receiver: str, *, console: Console, clock: Clock) -> None:
         self._url: Final = f"{gateway}/v1/agents/{AGENT}/invocations"
         self._gateway: Final = gateway
+        self._receiver: Final = receiver
         self._token: Final = token
         self._console: Final = console
         self._clock: Final = clock
@@ -103,6 +120,8 @@ class Show:
         if job.status != "succeeded":
             raise ShowFailedError("async", f"the job {job.status}: {orjson.dumps(job.error).decode()}")
         self._line(began, f"succeeded  {orjson.dumps(job.result).decode()}")
+        delivery = await self._delivery(location.rpartition("/")[2])
+        self._line(began, f"delivered  {delivery.type} by webhook, signature verified: {self._receiver}")
 
     async def _until_ended(self, session: ClientSession, location: str, began: float) -> _Job:
         seen: list[str] = []
@@ -117,6 +136,20 @@ class Show:
                 self._line(began, job.stage())
             await self._clock.sleep(_LOOK_S)
         raise ShowFailedError("async", f"the job was still {seen[-1]} after {_DEADLINE_S:.0f} s")
+
+    async def _delivery(self, job_id: str) -> _Delivery:
+        until_s = self._clock.monotonic() + _DELIVERY_S
+        # A session of its own: the receiver has no use for the tenant's token.
+        async with ClientSession(timeout=ClientTimeout(total=_DELIVERY_S)) as session:
+            while self._clock.monotonic() < until_s:
+                async with session.get(f"{self._receiver}/deliveries") as answer:
+                    await _expect(answer, HTTPStatus.OK, "async")
+                    came = _Deliveries.model_validate_json(await answer.read()).items
+                for delivery in came:
+                    if delivery.verified and job_id in delivery.body:
+                        return delivery
+                await self._clock.sleep(_LOOK_S)
+        raise ShowFailedError("async", f"no verified webhook told of the job within {_DELIVERY_S:.0f} s")
 
     def _head(self, mode: str, how: str) -> None:
         self._console.print(Text.assemble("\n  ", (f"{mode:<8}", "bold cyan"), (how, "dim")), soft_wrap=True)

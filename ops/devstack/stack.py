@@ -13,6 +13,7 @@ from typing import Final
 from ops.devstack.control import PartReport, Reply, Request, choose_socket, listening
 from ops.devstack.dev_files import DevFile, DevOperator, DevTenant, remove_dev_files, write_dev_env
 from ops.devstack.environment import lockgate_variables
+from ops.devstack.hooks import Hooks
 from ops.devstack.layout import Layout
 from ops.devstack.lock import only_stack
 from ops.devstack.parts import Part, Parts, Watcher
@@ -86,9 +87,13 @@ class Stack:
         self.variables: Final = plan.variables
         self.socket: Final = choose_socket(plan.layout.state)
         self._seed: Final = Seed(plan.layout, plan.ports, plan.keys, clock=clock)
-        self.parts: Final = Parts(
-            plan.parts(self._seed.prepare, self._seed.plant), watcher=_Recording(watcher, self), clock=clock
+        hooks = Hooks(plan.layout, plan.ports)
+        steps = plan.parts(
+            prepare=self._seed.prepare,
+            seed=self._seed.plant,
+            register=lambda: hooks.register(self.tenants),
         )
+        self.parts: Final = Parts(steps, watcher=_Recording(watcher, self), clock=clock)
         self.dev: DevFile | None = None
 
     @property

@@ -75,8 +75,10 @@ def _the_three_modes_are_shown(lines: list[str]) -> None:
     words = [_json(line) for line in lines[stream + 1 : stream + 1 + len(PROMPT.split())]]
     assert [word["index"] for word in words] == list(range(len(words)))
     assert "".join(str(word["text"]) for word in words) == PROMPT
-    (result,) = (line for line in lines[job:] if "succeeded" in line)
+    (result,) = (line for line in lines[job:] if "succeeded  " in line)
     assert _json(result.replace("succeeded  ", "")) == {"echo": PROMPT}
+    (told,) = (line for line in lines[job:] if "delivered  " in line)
+    assert "delivered  job.succeeded by webhook, signature verified" in told
 
 
 def _json(line: str) -> dict[str, object]:

@@ -71,7 +71,11 @@ async def seeded(tmp_path: Path) -> AsyncIterator[Seeded]:
     keys, ports = layout.keys(), Ports.free()
     plan = Plan(layout, ports, keys, lockgate_variables(ports, keys, webhook_allow=""), DevSettings().inherited)
     seed = Seed(layout, ports, keys, clock=CLOCK)
-    parts = [part for part in plan.parts(seed.prepare, seed.plant) if part.name in ("store", "runtime")]
+    parts = [
+        part
+        for part in plan.parts(prepare=seed.prepare, seed=seed.plant, register=seed.plant)
+        if part.name in ("store", "runtime")
+    ]
     async with AsyncExitStack() as stack:
         for process in await asyncio.gather(*(part.start() for part in parts)):
             assert process is not None

@@ -9,7 +9,7 @@ import pytest
 from tenancy.data_models import WebhookEndpoint
 from tenancy.ids import TenantId, new_webhook_id
 from tests.webhooks.conftest import PUBLIC, Floor
-from webhooks.endpoints import ENDPOINT_LIMIT, EndpointChange, signing_secrets
+from webhooks.endpoints import ENDPOINT_LIMIT, EndpointChange, Endpoints, signing_secrets
 from webhooks.errors import EndpointLimitError, EndpointUnknownError, UrlRefusedError
 
 
@@ -58,6 +58,23 @@ async def test_a_tenant_has_at_most_twenty_webhooks_however_many_are_registered_
         await make(floor)
     with pytest.raises(EndpointLimitError):
         await make(floor)
+
+
+async def test_a_webhook_that_was_registered_beside_the_twentieth_is_taken_back(floor: Floor) -> None:
+    for _ in range(ENDPOINT_LIMIT):
+        await make(floor)
+
+    class LooksTooEarly(Endpoints):
+        looks = 0
+
+        async def all(self, tenant_id: TenantId) -> tuple[WebhookEndpoint, ...]:
+            self.looks += 1
+            return () if self.looks == 1 else await super().all(tenant_id)
+
+    early = LooksTooEarly(floor.stores, floor.endpoints._destinations, clock=floor.clock)
+    with pytest.raises(EndpointLimitError):
+        await early.create(floor.tenant_id, url=PUBLIC)
+    assert len(await floor.endpoints.all(floor.tenant_id)) == ENDPOINT_LIMIT
 
 
 async def test_a_deleted_webhook_makes_room_and_is_unknown(floor: Floor) -> None:

@@ -11,14 +11,16 @@ from gateway.access import Access, Handler, PrincipalHandler, TenantHandler
 from gateway.admin import bindings, tenants
 from gateway.admin.tenants import TenantAdmin
 from gateway.cancel import Cancellations
+from gateway.follow import Followers
 from gateway.invoke import RequestPath
 from gateway.middleware import Edge
 from gateway.operations import IDEMPOTENCY_KEY, Operation
 from gateway.repeats import Repeats
-from gateway.routes import agents, deliveries, health, invocations, jobs, me, openapi, webhooks
+from gateway.routes import agents, deliveries, health, invocations, job_events, jobs, me, openapi, webhooks
 from gateway.routes.agents import AgentRoutes
 from gateway.routes.deliveries import DeliveryRoutes
 from gateway.routes.invocations import InvocationRoutes
+from gateway.routes.job_events import JobEvents
 from gateway.routes.jobs import JobRoutes
 from gateway.routes.me import MeRoutes
 from gateway.routes.webhooks import WebhookRoutes
@@ -44,6 +46,11 @@ class Parts:
     tenants: TenantAdmin
     repeats: Repeats
     clock: Clock
+
+    @property
+    def job_routes(self) -> JobRoutes:
+        """The routes of jobs, but for their events."""
+        return JobRoutes(self.jobs, self.path.submissions.jobs, self.path.clock)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,8 +109,14 @@ ROUTES: Final[tuple[Route, ...]] = (
         invocations.CANCEL,
         lambda parts: InvocationRoutes(parts.path, parts.cancellations).cancel,
     ),
-    tenant(Role.AGENT_INVOKE, jobs.LIST, lambda parts: JobRoutes(parts.jobs).list),
-    tenant(Role.AGENT_INVOKE, jobs.GET, lambda parts: JobRoutes(parts.jobs).get),
+    tenant(Role.AGENT_INVOKE, jobs.LIST, lambda parts: parts.job_routes.list),
+    tenant(Role.AGENT_INVOKE, jobs.GET, lambda parts: parts.job_routes.get),
+    tenant(Role.AGENT_INVOKE, jobs.CANCEL, lambda parts: parts.job_routes.cancel),
+    tenant(
+        Role.AGENT_INVOKE,
+        job_events.EVENTS,
+        lambda parts: JobEvents(parts.jobs, Followers(parts.jobs, parts.path.clock), parts.path).get,
+    ),
     tenant(Role.AGENT_INVOKE, webhooks.LIST, lambda parts: _webhooks(parts).list),
     tenant(Role.AGENT_INVOKE, webhooks.CREATE, lambda parts: _webhooks(parts).create),
     tenant(Role.AGENT_INVOKE, webhooks.GET, lambda parts: _webhooks(parts).get),

@@ -18,7 +18,6 @@ from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanage
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
-import orjson
 from aiohttp import web
 
 from agents.catalog import Catalog
@@ -26,22 +25,21 @@ from agents.errors import AgentFailedError, RuntimeFaultError
 from agents.invocation import AgentError, AgentEvent, Answer, Invocation, Invoke, TraceHeaders
 from agents.sessions import Sessions
 from agents.turns import Turns
-from gateway.bodies import InvocationBody, read_invocation
+from gateway.bodies import read_invocation
 from gateway.errors import FieldFault, FieldsInvalidError
 from gateway.journal import Journal
 from gateway.live import InvocationCancelledError, LiveInvocations
 from gateway.negotiate import mode_of
 from gateway.original import event_stream, kept
 from gateway.record import Passage, Report, Verdict, begun, closed, judge, upstream_of
-from gateway.schemas import JobAccepted
 from gateway.sse import EventStream
-from jobs.queue import JobQueue
+from gateway.submit import Submissions
 from tenancy.admission import Admission, Permit
 from tenancy.clock import Clock
 from tenancy.context import TenantContext
 from tenancy.data_models import AgentVersion, InvocationRecord, Mode, Status
 from tenancy.errors import StoreUnavailableError
-from tenancy.ids import AgentName, InvocationId, RequestId, SessionId, WebhookId, new_invocation_id
+from tenancy.ids import AgentName, InvocationId, RequestId, SessionId, new_invocation_id
 from tenancy.registry import TenantRegistry
 from tenancy.store import TenantStores
 
@@ -171,7 +169,7 @@ class RequestPath:
     live: LiveInvocations
     runtime: Invoke
     stopper: Stopper
-    jobs: JobQueue
+    submissions: Submissions
     clock: Clock
     durations: Durations
     report: Report
@@ -184,11 +182,12 @@ class RequestPath:
         agent = await self.catalog.get(name)
         mode = mode_of(request.headers.getall("Accept", ()), request.headers.getall("Prefer", ()), agent.modes)
         body = await read_invocation(request, agent.body_limit_bytes)
-        if body.request.webhook_id is not None:
-            # No endpoint can be registered yet: a job must not promise a delivery that never comes.
-            raise FieldsInvalidError([FieldFault("/webhookId", "names no webhook endpoint of this tenant")])
         if mode is Mode.ASYNC:
-            return await self._submit(await self.admission.job(ctx, agent), body, origin)
+            return await self.submissions.submit(
+                request, ctx, agent, body, request_id=origin.request_id, trace=origin.trace
+            )
+        if body.request.webhook_id is not None:
+            raise FieldsInvalidError([FieldFault("/webhookId", "only a job tells a webhook how it ended")])
         invocation_id = new_invocation_id(self.clock.now())
         async with self.admission.invocation(ctx, agent, invocation_id) as newest:
             session = await self.sessions.open(ctx.tenant_id, agent, body.request.session_id)
@@ -248,32 +247,6 @@ class RequestPath:
             if request.transport is not None:
                 request.transport.abort()
         return response
-
-    async def _submit(self, permit: Permit, body: InvocationBody, origin: Origin) -> web.StreamResponse:
-        asked = body.request
-        if asked.session_id is not None:
-            raise FieldsInvalidError([FieldFault("/sessionId", "a job always has a session of its own")])
-        job = await self.jobs.submit(
-            permit.ctx,
-            permit.agent,
-            body=body.input_json,
-            principal=permit.ctx.principal.subject,
-            request_id=origin.request_id,
-            metadata_json=None if asked.metadata is None else orjson.dumps(asked.metadata).decode(),
-            webhook_id=None if asked.webhook_id is None else WebhookId(asked.webhook_id),
-            traceparent=origin.trace.traceparent,
-        )
-        accepted = JobAccepted(job_id=job.job_id, status=job.status, agent=job.agent, created_at=job.created_at)
-        return web.Response(
-            status=202,
-            body=accepted.to_json(),
-            content_type="application/json",
-            headers={
-                "Location": f"/v1/jobs/{job.job_id}",
-                "Retry-After": "1",
-                "Preference-Applied": "respond-async",
-            },
-        )
 
     @asynccontextmanager
     async def _opened(self, admitted: Admitted, limit_s: float) -> AsyncIterator[Run]:

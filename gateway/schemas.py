@@ -5,7 +5,7 @@ checked again.
 """
 
 from datetime import UTC, datetime
-from typing import Annotated, Generic, Literal, TypeVar
+from typing import Annotated, Final, Generic, Literal, TypeVar
 
 import orjson
 from pydantic import (
@@ -70,6 +70,8 @@ VersionText = Annotated[str, shaped(r"^[0-9]+\.[0-9]+\.[0-9]+$", 32, "1.0.0", "A
 TenantText = Annotated[str, shaped("^[a-z](?:[a-z0-9-]{1,30}[a-z0-9])$", 32, "acme", "A tenant's id.")]
 InvocationText = Annotated[str, shaped("^inv_[0-9a-hjkmnp-tv-z]{26}$", 30, "inv_01jd3k5m7p9q1r3s5t7v9w1x3y")]
 JobText = Annotated[str, shaped("^job_[0-9a-hjkmnp-tv-z]{26}$", 30, "job_01jd3k5m7p9q1r3s5t7v9w1x3y")]
+WEBHOOK_PATTERN: Final = "^wh_[0-9a-hjkmnp-tv-z]{26}$"
+WebhookText = Annotated[str, shaped(WEBHOOK_PATTERN, 29, "wh_01jd3k5m7p9q1r3s5t7v9w1x3y", "A webhook's id.")]
 SessionText = Annotated[
     str, shaped("^[a-zA-Z0-9][a-zA-Z0-9_-]{32,99}$", 100, "ses_" + "0123456789abcdef" * 3, "A session's id.")
 ]
@@ -250,7 +252,7 @@ class InvocationView(WireModel):
 
 
 class JobView(WireModel):
-    """One job as it stands."""
+    """One job as it stands; `cancelRequestedAt` where it has been told to stop."""
 
     job_id: JobText
     agent: AgentText
@@ -260,9 +262,11 @@ class JobView(WireModel):
     progress: Progress | None = None
     error: Failure | None = None
     metadata: dict[str, JsonValue] | None = None
+    webhook_id: WebhookText | None = None
     created_at: Timestamp
     started_at: Timestamp | None = None
     ended_at: Timestamp | None = None
+    cancel_requested_at: Timestamp | None = None
     deadline_at: Timestamp
 
     @classmethod
@@ -277,9 +281,11 @@ class JobView(WireModel):
             progress=job.progress,
             error=job.error,
             metadata=_metadata(job.metadata_json),
+            webhook_id=job.webhook_id,
             created_at=job.created_at,
             started_at=job.started_at,
             ended_at=job.ended_at,
+            cancel_requested_at=job.cancel_requested_at,
             deadline_at=job.deadline_at,
         )
 
@@ -287,10 +293,20 @@ class JobView(WireModel):
 class JobDetailView(JobView):
     """One job as it stands, with the agent's own JSON as its result once it has succeeded.
 
-    `job_json` writes it: the result is spliced in, never taken apart.
+    A large result has a link besides, good until `resultUrlExpiresAt`, and a very large one that alone. `job_json`
+    writes it: the result is spliced in, never taken apart.
     """
 
     result: JsonValue = None
+    result_url: Annotated[str, Field(json_schema_extra={"format": "uri", "maxLength": 4096})] | None = None
+    result_url_expires_at: Timestamp | None = None
+
+
+class ResultLink(WireModel):
+    """Where a large result can be read by whoever has the link, and until when."""
+
+    result_url: str
+    result_url_expires_at: Timestamp
 
 
 class JobAccepted(WireModel):
@@ -338,9 +354,11 @@ class ProblemView(WireModel):
     limit_bytes: Count | None = None
 
 
-def job_json(job: JobRecord, result: bytes | None) -> bytes:
-    """Return a job's JSON with its result, byte for byte what the agent answered."""
+def job_json(job: JobRecord, result: bytes | None, link: ResultLink | None = None) -> bytes:
+    """Return a job's JSON with its result, byte for byte what the agent answered, and the link to a large one."""
     view = JobView.of(job).to_json()
+    if link is not None:
+        view = view[:-1] + b"," + link.to_json()[1:]
     return view if result is None else view[:-1] + b',"result":' + result + b"}"
 
 

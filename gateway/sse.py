@@ -70,6 +70,10 @@ class EventStream:
         if data:
             await self._write(b"".join([self._next(b"agent.chunk", each) for each in data]))
 
+    async def passed(self, frames: bytes) -> None:
+        """Write events that have their frames already, numbers of their own included."""
+        await self._write(frames)
+
     async def ended(self, event: str, details: dict[str, str]) -> None:
         """Write the terminal event."""
         await self._write(self._next(event.encode(), orjson.dumps(details)))

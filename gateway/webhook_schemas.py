@@ -17,14 +17,13 @@ from pydantic import (
 )
 
 from gateway.fields import INTEGRAL, Line, never_null, said
-from gateway.schemas import Count, Timestamp, WireModel, prose, shaped
+from gateway.schemas import Count, Timestamp, WebhookText, WireModel, prose, shaped
 from tenancy.data_models import Attempt, Delivery, WebhookEndpoint
 from webhooks.deliveries import Recovered
 from webhooks.endpoints import OVERLAP_DEFAULT, OVERLAP_LIMIT, EndpointChange
 from webhooks.urls import LENGTH_LIMIT
 
 DESCRIPTION_MAX: Final = 200
-WEBHOOK_PATTERN: Final = "^wh_[0-9a-hjkmnp-tv-z]{26}$"
 DELIVERY_PATTERN: Final = "^dlv_[0-9a-hjkmnp-tv-z]{26}$"
 EVENT_PATTERN: Final = "^evt_[0-9a-hjkmnp-tv-z]{26}$"
 SECRET_PATTERN: Final = "^whsec_[A-Za-z0-9+/]{43}=$"  # noqa: S105  # the shape of one
@@ -66,7 +65,6 @@ Filter = Annotated[
     Field(max_length=_FILTER_MAX, description="The events it is sent; none means every event there is or will be."),
 ]
 Moment = Annotated[AwareDatetime, BeforeValidator(_written)]
-WebhookText = Annotated[str, shaped(WEBHOOK_PATTERN, 29, "wh_01jd3k5m7p9q1r3s5t7v9w1x3y", "A webhook's id.")]
 DeliveryText = Annotated[str, shaped(DELIVERY_PATTERN, 30, "dlv_01jd3k5m7p9q1r3s5t7v9w1x3y", "A delivery's id.")]
 EventText = Annotated[
     str,

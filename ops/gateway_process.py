@@ -25,6 +25,7 @@ from gateway.live import LiveInvocations
 from gateway.middleware import Edge
 from gateway.record import Report
 from gateway.repeats import Repeats
+from gateway.submit import Submissions
 from gateway.suspensions import Suspensions
 from gateway.tokens import TokenRules
 from gateway.traffic import Traffic
@@ -135,7 +136,7 @@ def _path(
         live=live,
         runtime=base.runtime,
         stopper=base.runtime,
-        jobs=base.queue,
+        submissions=Submissions(base.queue, base.stores, admission),
         clock=base.clock,
         durations=Durations(settings.sync_timeout_s, settings.stream_timeout_s, settings.heartbeat_s),
         report=Report(base.metrics),

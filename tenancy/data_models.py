@@ -231,6 +231,8 @@ class JobRecord(TenantItem):
     input_s3_key: str | None = None
     result_json: str | None = None
     result_s3_key: str | None = None
+    # Of one in S3.
+    result_bytes: int | None = None
     progress: Progress | None = None
     error: Failure | None = None
     metadata_json: str | None = None

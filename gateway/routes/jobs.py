@@ -1,7 +1,7 @@
-"""A tenant's jobs: the list, and one of them to poll."""
+"""A tenant's jobs: the list, one of them to poll, and stopping it."""
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from aiohttp import web
@@ -10,13 +10,18 @@ from gateway.cursors import LIMIT_MAX, decode, encode, limit_of
 from gateway.errors import FieldFault, FieldsInvalidError, NotFoundError
 from gateway.operations import CURSOR, JOB, LIMIT, Answer, Content, Operation, Parameter, answer
 from gateway.routes.answers import json_answer
-from gateway.schemas import JobDetailView, JobView, PageView, job_json
+from gateway.schemas import JobDetailView, JobView, PageView, ResultLink, job_json
+from jobs.queue import JobQueue
 from jobs.store import JobStore
+from tenancy.clock import Clock
 from tenancy.context import TenantContext
 from tenancy.data_models import JobRecord, Progress, Status
 from tenancy.ids import parse_job_id
 
 POLL_AGAIN_S: Final = "2"
+# A larger result is not sent along: it has its link.
+RESULT_LIMIT_BYTES: Final = 1024 * 1024
+LINK_LASTS_S: Final = 300
 
 
 STATUS: Final = Parameter(
@@ -45,6 +50,20 @@ _SUCCEEDED: Final = _RUNNING.model_copy(
         "result": {"echo": "one two three"},
     }
 )
+_LARGE: Final = _SUCCEEDED.model_copy(
+    update={
+        "result": None,
+        "result_url": f"https://data.s3.amazonaws.com/tenants/acme/jobs/{_RUNNING.job_id}/result-2.json?X-Amz-Signature=0",
+        "result_url_expires_at": datetime(2025, 6, 1, 12, 10, tzinfo=UTC),
+    }
+)
+_CANCELLING: Final = JobView.model_validate(
+    _RUNNING.model_dump(exclude={"result", "result_url", "result_url_expires_at"})
+    | {"cancel_requested_at": datetime(2025, 6, 1, 12, 1, tzinfo=UTC)}
+)
+_CANCELLED: Final = _CANCELLING.model_copy(
+    update={"status": Status.CANCELLED, "ended_at": datetime(2025, 6, 1, 12, 1, 2, tzinfo=UTC)}
+)
 LIST: Final = Operation(
     "GET",
     "/v1/jobs",
@@ -56,10 +75,7 @@ LIST: Final = Operation(
         answer(
             200,
             "A page of jobs.",
-            PageView[JobView](
-                items=(JobView.model_validate(_RUNNING.model_dump(exclude={"result"})),),
-                next_cursor=str(CURSOR.example),
-            ),
+            PageView[JobView](items=(_CANCELLING,), next_cursor=str(CURSOR.example)),
         ),
     ),
     parameters=(LIMIT, CURSOR, STATUS),
@@ -72,14 +88,30 @@ GET: Final = Operation(
     "Jobs",
     "Poll one job",
     "The job as it stands. It has `result` once it has succeeded, `error` once it has failed, and until it has ended "
-    "`Retry-After` says when to ask again.",
+    "`Retry-After` says when to ask again. A result of more than 32 KB also has `resultUrl`, which needs no token and "
+    "is good for 5 minutes; one of more than 1 MiB has that alone.",
     (
         Answer(
             200,
             "The job.",
-            (Content({"running": _RUNNING, "succeeded": _SUCCEEDED}),),
+            (Content({"running": _RUNNING, "succeeded": _SUCCEEDED, "large": _LARGE}),),
             headers=("Retry-After",),
         ),
+    ),
+    parameters=(JOB,),
+    problems=(NotFoundError(),),
+)
+CANCEL: Final = Operation(
+    "POST",
+    "/v1/jobs/{job}/cancel",
+    "cancelJob",
+    "Jobs",
+    "Cancel a job",
+    "A queued job has ended with the answer. A running one is told to stop, which reaches its agent, and ends "
+    "`cancelled`: no result is taken from it any more. Takes no body.",
+    (
+        answer(200, "It had ended already and is unchanged.", _CANCELLED),
+        Answer(202, "It is cancelled, or will be.", (Content({"running": _CANCELLING, "queued": _CANCELLED}),)),
     ),
     parameters=(JOB,),
     problems=(NotFoundError(),),
@@ -88,9 +120,11 @@ GET: Final = Operation(
 
 @dataclass(frozen=True, slots=True)
 class JobRoutes:
-    """`/v1/jobs`."""
+    """`/v1/jobs`, but for the events."""
 
     jobs: JobStore
+    queue: JobQueue
+    clock: Clock
 
     async def list(self, request: web.Request, ctx: TenantContext) -> web.StreamResponse:
         """Answer with a page of jobs, newest first, without their results."""
@@ -108,9 +142,25 @@ class JobRoutes:
         job = await self.jobs.get(ctx.tenant_id, parse_job_id(request.match_info["job"]), consistent=True)
         if job is None:
             raise NotFoundError
-        result = await self.jobs.result(job) if job.status is Status.SUCCEEDED else None
         headers = {} if job.status.terminal else {"Retry-After": POLL_AGAIN_S}
-        return json_answer(job_json(job, result), headers=headers)
+        if job.status is not Status.SUCCEEDED:
+            return json_answer(job_json(job, None), headers=headers)
+        large = (job.result_bytes or 0) > RESULT_LIMIT_BYTES
+        result = None if large else await self.jobs.result(job)
+        return json_answer(job_json(job, result, await self._link(job)), headers=headers)
+
+    async def cancel(self, request: web.Request, ctx: TenantContext) -> web.StreamResponse:
+        """Cancel a job: 202 with it, or 200 with it unchanged where it has ended."""
+        done = await self.queue.cancel(ctx.tenant_id, parse_job_id(request.match_info["job"]))
+        if done is None:
+            raise NotFoundError
+        return json_answer(JobView.of(done.job).to_json(), status=200 if done.was_over else 202)
+
+    async def _link(self, job: JobRecord) -> ResultLink | None:
+        url = await self.jobs.result_url(job, LINK_LASTS_S)
+        if url is None:
+            return None
+        return ResultLink(result_url=url, result_url_expires_at=self.clock.now() + timedelta(seconds=LINK_LASTS_S))
 
 
 def _status_of(request: web.Request) -> Status | None:

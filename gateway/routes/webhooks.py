@@ -13,9 +13,8 @@ from gateway.errors import FieldFault, FieldsInvalidError, NotFoundError
 from gateway.fields import read_body
 from gateway.operations import CURSOR, IDEMPOTENCY_KEY, LIMIT, Answer, Content, Operation, Parameter, answer
 from gateway.routes.answers import json_answer
-from gateway.schemas import PageView
+from gateway.schemas import WEBHOOK_PATTERN, PageView
 from gateway.webhook_schemas import (
-    WEBHOOK_PATTERN,
     NewWebhookRequest,
     RotateSecretRequest,
     WebhookPatchRequest,

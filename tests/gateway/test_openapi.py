@@ -12,7 +12,7 @@ from aiohttp import ClientSession, web
 
 from gateway.app import ROUTES, build
 from gateway.openapi.page import POLICY, page
-from gateway.operations import TAGS
+from gateway.operations import IDEMPOTENCY_KEY, TAGS
 from gateway.problems import _CODES, _HTTP, _TABLE
 from tenancy.errors import LockgateError
 from tests.conftest import Aws
@@ -79,6 +79,19 @@ def test_every_operation_but_the_public_ones_needs_a_token_and_names_its_role() 
         operation = DOCUMENT["paths"][route.operation.path][route.operation.method.lower()]
         assert operation["x-required-roles"] == ([] if route.operation.role is None else [route.operation.role.value])
         assert (operation["security"] == [{}]) == (route.operation.guard == "public")
+
+
+def test_whatever_creates_takes_a_key() -> None:
+    creating = {
+        route.operation.id
+        for route in ROUTES
+        if route.operation.method == "POST"
+        and {201, 202} & {answer.status for answer in route.operation.answers}
+        and not route.operation.path.endswith("/cancel")
+    }
+    keyed = {route.operation.id for route in ROUTES if IDEMPOTENCY_KEY in route.operation.parameters}
+    assert {"createInvocation", "createTenant", "bindApplication"} <= creating
+    assert creating - keyed == set()
 
 
 def test_operations_are_named_and_grouped() -> None:

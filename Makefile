@@ -6,6 +6,7 @@ PYTHON ?= python3.11
 BIN := .venv/bin
 UV := .venvs/uv/bin/uv
 AGENT_ENV := agents/echo-agent/.venv
+TOOL_AGENT_ENV := agents/tool-agent/.venv
 ROUNDS ?= 5
 SECONDS ?= 1
 STREAMS ?= 500
@@ -42,6 +43,12 @@ help: ## list the targets
 $(AGENT_ENV)/.installed: agents/echo-agent/requirements.txt agents/kit/pyproject.toml | .venvs/uv/.installed
 	$(call install,echo-agent on the AgentCore SDK,$(AGENT_ENV),agents/echo-agent/requirements.txt,$(UV) pip install --quiet --python $(AGENT_ENV) --no-deps --no-build-isolation -e agents/kit;)
 
+$(TOOL_AGENT_ENV)/.installed: agents/tool-agent/requirements.txt agents/kit/pyproject.toml | .venvs/uv/.installed
+	$(call install,tool-agent on the AgentCore SDK,$(TOOL_AGENT_ENV),agents/tool-agent/requirements.txt,$(UV) pip install --quiet --python $(TOOL_AGENT_ENV) --no-deps --no-build-isolation -e agents/kit;)
+
+.venvs/tools/.installed: requirements/tools.txt | .venvs/uv/.installed
+	$(call install,the local tool server,.venvs/tools,requirements/tools.txt,)
+
 ops/lint/node_modules/.installed: ops/lint/package-lock.json ops/lint/.npmrc
 	@printf '  installing the linter of the API description …\n'
 	@cd ops/lint && npm ci --silent
@@ -49,7 +56,8 @@ ops/lint/node_modules/.installed: ops/lint/package-lock.json ops/lint/.npmrc
 
 .PHONY: install
 install: ## install every environment from its lock file, side by side
-	@$(MAKE) --silent --no-print-directory -j3 .venv/.installed .venvs/store/.installed $(AGENT_ENV)/.installed
+	@$(MAKE) --silent --no-print-directory -j3 .venv/.installed .venvs/store/.installed $(AGENT_ENV)/.installed \
+		$(TOOL_AGENT_ENV)/.installed .venvs/tools/.installed
 
 .PHONY: dev
 dev: install ## start the whole platform, show the three modes, stay up until Ctrl-C
@@ -122,9 +130,11 @@ format: .venv/.installed ## format the code
 
 .PHONY: lock
 lock: .venvs/uv/.installed ## resolve every lock file again
-	@for env in uv app dev store; do \
+	@for env in uv app dev store tools; do \
 		$(UV) pip compile --quiet --generate-hashes --python-version 3.11 --no-header --no-emit-index-url \
 			-o requirements/$$env.txt requirements/$$env.in; \
 	done
-	@$(UV) pip compile --quiet --generate-hashes --python-version 3.11 --no-header --no-emit-index-url \
-		-o agents/echo-agent/requirements.txt agents/echo-agent/requirements.in
+	@for agent in echo-agent tool-agent; do \
+		$(UV) pip compile --quiet --generate-hashes --python-version 3.11 --no-header --no-emit-index-url \
+			-o agents/$$agent/requirements.txt agents/$$agent/requirements.in; \
+	done

@@ -10,6 +10,7 @@ import secrets
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Final
 from urllib.parse import quote
 
@@ -18,6 +19,7 @@ import structlog
 
 from agents.answer import EVENT_STREAM, JSON, AnswerLimits, HttpAnswer
 from agents.authorize import Authorizer, Outgoing
+from agents.behalf import MintToken, OnBehalf, no_token
 from agents.breaker import Breakers
 from agents.errors import (
     RuntimeBrokenError,
@@ -30,7 +32,7 @@ from agents.errors import (
 )
 from agents.exchange import Exchange
 from agents.faults import refusal
-from agents.inband import ACTION_HEADER, REF_HEADER, InbandStatus, parse_status
+from agents.inband import ACTION_HEADER, REF_HEADER, TOKEN_HEADER, InbandStatus, parse_status
 from agents.invocation import Answer, Invocation, TraceHeaders
 from agents.retries import RetryBudget
 from agents.sigv4 import canonical_query
@@ -55,6 +57,7 @@ _BUSY_WAITS_S: Final = (0.5, 1.5)
 _THROTTLE_WAITS_S: Final = (0.25, 0.75)
 _TARGETS_KEPT: Final = 1024
 _NO_TRACE: Final = TraceHeaders()
+_NOTHING: Final[Mapping[str, str]] = MappingProxyType({})
 # What stands between us and AgentCore may change these.
 _UNSIGNED: Final = frozenset({"Accept", "traceparent", "tracestate"})
 
@@ -97,6 +100,7 @@ class AgentCore:
         breakers: Breakers,
         repeats: RetryBudget,
         jitter: Callable[[], float] = any_part,
+        token: MintToken = no_token,
     ) -> None:
         self._upstream = upstream
         self._authorizer = authorizer
@@ -106,6 +110,7 @@ class AgentCore:
         self._breakers = breakers
         self._repeats = repeats
         self._jitter = jitter
+        self._token = token
         self._targets: dict[tuple[str, str, str], _Target] = {}
 
     @asynccontextmanager
@@ -116,6 +121,9 @@ class AgentCore:
         headers = _headers(
             invocation.session_id, f"{EVENT_STREAM}, {JSON}" if streams else JSON, invocation.trace, ref=invocation.id
         )
+        if invocation.agent.tools:
+            behalf = OnBehalf(invocation.ctx.tenant_id, invocation.ctx.principal.subject)
+            headers |= self._carrying(invocation.agent, behalf, invocation.id)
         answer = await self._post(
             self._target(invocation.agent, "invocations"),
             headers,
@@ -152,10 +160,23 @@ class AgentCore:
         return status.state != "running"
 
     async def start_job(
-        self, agent: AgentVersion, session_id: SessionId, job_id: JobId, body: bytes, trace: TraceHeaders
+        self,
+        agent: AgentVersion,
+        session_id: SessionId,
+        job_id: JobId,
+        body: bytes,
+        trace: TraceHeaders,
+        *,
+        behalf: OnBehalf | None = None,
     ) -> InbandStatus:
-        """Start a job, once however often it is asked for, and return how it stands; raises RuntimeFaultError."""
-        return await self._ask(agent, session_id, "start", job_id, body=body, trace=trace, timeout_s=START_TIMEOUT_S)
+        """Start a job, once however often it is asked for, and return how it stands; raises RuntimeFaultError.
+
+        `behalf` is for whom its tools may be called.
+        """
+        token = {} if behalf is None else self._carrying(agent, behalf, job_id)
+        return await self._ask(
+            agent, session_id, "start", job_id, body=body, trace=trace, more=token, timeout_s=START_TIMEOUT_S
+        )
 
     async def probe_job(self, agent: AgentVersion, session_id: SessionId, job_id: JobId) -> InbandStatus:
         """Return how a job stands; "unknown" from a session that was lost. Raises RuntimeFaultError."""
@@ -175,11 +196,12 @@ class AgentCore:
         timeout_s: float,
         body: bytes = b"{}",
         trace: TraceHeaders = _NO_TRACE,
+        more: Mapping[str, str] = _NOTHING,
     ) -> InbandStatus:
         if not agent.kit:
             # It would take the question for a turn.
             raise RuntimeRefusedError("the agent is not built with lockgate-kit")
-        headers = _headers(session_id, JSON, trace, ref=ref) | {ACTION_HEADER: action}
+        headers = _headers(session_id, JSON, trace, ref=ref) | {ACTION_HEADER: action} | dict(more)
         try:
             async with asyncio.timeout(timeout_s):
                 answer = await self._post(
@@ -194,6 +216,10 @@ class AgentCore:
         if status.ref != ref:
             raise RuntimeBrokenError("an in-band answer about something else")
         return status
+
+    def _carrying(self, agent: AgentVersion, behalf: OnBehalf, ref: InvocationId | JobId) -> dict[str, str]:
+        token = self._token(agent, behalf, ref)
+        return {} if token is None else {TOKEN_HEADER: token}
 
     async def _post(
         self, target: _Target, headers: dict[str, str], body: bytes, *, total_s: float, begin_s: float

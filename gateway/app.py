@@ -16,14 +16,30 @@ from gateway.invoke import RequestPath
 from gateway.middleware import Edge
 from gateway.operations import IDEMPOTENCY_KEY, Operation
 from gateway.repeats import Repeats
-from gateway.routes import agents, deliveries, health, invocations, job_events, jobs, me, openapi, webhooks
+from gateway.routes import (
+    agents,
+    deliveries,
+    health,
+    invocations,
+    job_events,
+    jobs,
+    mcp,
+    me,
+    openapi,
+    tool_tokens,
+    webhooks,
+)
 from gateway.routes.agents import AgentRoutes
 from gateway.routes.deliveries import DeliveryRoutes
 from gateway.routes.invocations import InvocationRoutes
 from gateway.routes.job_events import JobEvents
 from gateway.routes.jobs import JobRoutes
+from gateway.routes.mcp import McpRoutes
 from gateway.routes.me import MeRoutes
+from gateway.routes.tool_tokens import ToolTokenRoutes
 from gateway.routes.webhooks import WebhookRoutes
+from gateway.tool_access import CallerHandler, ClaimsHandler, ToolAccess
+from gateway.tools.door import ToolDoor
 from jobs.store import JobStore
 from tenancy.clock import Clock
 from tenancy.context import Role
@@ -46,6 +62,8 @@ class Parts:
     tenants: TenantAdmin
     repeats: Repeats
     clock: Clock
+    tool_access: ToolAccess
+    tool_door: ToolDoor
 
     @property
     def job_routes(self) -> JobRoutes:
@@ -89,6 +107,21 @@ def platform(role: Role, operation: Operation, handler: Callable[[Parts], Princi
     return Route(guarded, lambda parts: parts.access.platform(role, handler(parts)))
 
 
+def _tools(parts: Parts) -> ToolTokenRoutes:
+    return ToolTokenRoutes(parts.tool_access.tokens)
+
+
+def tools(operation: Operation, handler: Callable[[Parts], CallerHandler]) -> Route:
+    """Return a route for agents that act for a tenant, and for who may invoke agents for it."""
+    guarded = replace(operation, guard="tools", role=Role.AGENT_INVOKE)
+    return Route(guarded, lambda parts: parts.tool_access.caller(handler(parts)))
+
+
+def agent(operation: Operation, handler: Callable[[Parts], ClaimsHandler]) -> Route:
+    """Return a route for agents that act for a tenant."""
+    return Route(replace(operation, guard="agent"), lambda parts: parts.tool_access.agent(handler(parts)))
+
+
 def _webhooks(parts: Parts) -> WebhookRoutes:
     return WebhookRoutes(parts.endpoints, parts.clock)
 
@@ -128,6 +161,9 @@ ROUTES: Final[tuple[Route, ...]] = (
     tenant(Role.AGENT_INVOKE, deliveries.GET, lambda parts: DeliveryRoutes(parts.deliveries).get),
     tenant(Role.AGENT_INVOKE, deliveries.REDELIVER, lambda parts: DeliveryRoutes(parts.deliveries).redeliver),
     tenant(Role.AGENT_INVOKE, deliveries.RECOVER, lambda parts: DeliveryRoutes(parts.deliveries).recover),
+    tools(mcp.POST, lambda parts: McpRoutes(parts.tool_door).post),
+    agent(tool_tokens.RENEW, lambda parts: _tools(parts).renew),
+    public(tool_tokens.KEYS, lambda parts: _tools(parts).keys),
     platform(Role.PLATFORM_OPERATOR, tenants.LIST, lambda parts: parts.tenants.list),
     platform(Role.PLATFORM_ADMIN, tenants.CREATE, lambda parts: parts.tenants.create),
     platform(Role.PLATFORM_OPERATOR, tenants.GET, lambda parts: parts.tenants.get),

@@ -266,6 +266,24 @@ class TokenWrongAudienceError(TokenRefusedError):
     description = "The token was issued for another audience."
 
 
+class ToolTokenError(TokenRefusedError):
+    """Root of what is wrong with a tool token."""
+
+
+class ToolTokenRefusedError(ToolTokenError):
+    """Not a token of this deployment for its tools' door, or no longer good."""
+
+    code = "tool_token_refused"
+    description = "The tool token is not one of this deployment for this door, or has expired."
+
+
+class ToolTokenEndedError(ToolTokenError):
+    """The invocation or job it was made for has ended."""
+
+    code = "tool_token_ended"
+    description = "The invocation that the tool token was made for has ended."
+
+
 class ForbiddenError(LockgateError):
     """Root of what a caller that has shown who it is may not do: 403."""
 

@@ -94,6 +94,10 @@ class LiveInvocations:
         if not self._live:
             self._idle.set()
 
+    def serves(self, tenant_id: TenantId, invocation_id: InvocationId) -> bool:
+        """Tell whether this process serves an invocation now."""
+        return (tenant_id, invocation_id) in self._live
+
     def cancel(self, tenant_id: TenantId, invocation_id: InvocationId) -> bool:
         """Cancel an invocation; tells whether this process serves it."""
         live = self._live.get((tenant_id, invocation_id))

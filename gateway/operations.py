@@ -16,8 +16,8 @@ from tenancy.context import Role
 
 Method: TypeAlias = Literal["GET", "POST", "PUT", "PATCH", "DELETE"]
 # public: anybody · principal: whoever has a good token · tenant: who acts for an active tenant ·
-# platform: the platform's own operators.
-Guard: TypeAlias = Literal["public", "principal", "tenant", "platform"]
+# platform: the platform's own operators · agent: an agent with a tool token · tools: either that or a tenant's own.
+Guard: TypeAlias = Literal["public", "principal", "tenant", "platform", "agent", "tools"]
 Schema: TypeAlias = Mapping[str, JsonValue]
 Place: TypeAlias = Literal["path", "query", "header"]
 
@@ -30,6 +30,7 @@ TAGS: Final[Mapping[str, str]] = {
     "Invocations": "Invoking an agent, looking at how it went, stopping it.",
     "Jobs": "Invocations that go on without a connection.",
     "Webhooks": "Being told how jobs ended.",
+    "Tools": "What agents call on behalf of a tenant.",
     "Tenants": "For operators: who is served, how much, and who speaks for whom.",
     "Description": "This description.",
 }
@@ -72,8 +73,8 @@ class Operation:
 
     What every operation behind the same guard can refuse (401, 403, 429, …) is not repeated. `names_invocation` says
     that also its problems carry the ids of the invocation they ended. Members of its answer that are `shown_once` are
-    left out where it is given again under an Idempotency-Key. `guard` and `role` are
-    the route table's to fill in.
+    left out where it is given again under an Idempotency-Key. `also` are answers beside the problem documents of the
+    same status. `guard` and `role` are the route table's to fill in.
     """
 
     method: Method
@@ -87,6 +88,7 @@ class Operation:
     body: Content | None = None
     body_optional: bool = False
     problems: tuple[Exception, ...] = ()
+    also: tuple[Answer, ...] = ()
     names_invocation: bool = False
     shown_once: tuple[str, ...] = ()
     guard: Guard = "public"

@@ -31,6 +31,7 @@ from gateway.tokens import TokenRules
 from gateway.traffic import Traffic
 from ops.private import PrivatePort
 from ops.settings import Settings
+from ops.tools import tool_parts
 from ops.wiring import Floor, bounded, floor, running
 from tenancy.admission import Admission
 from tenancy.changes import ChangeFeed
@@ -95,6 +96,7 @@ async def gateway(settings: Settings) -> AsyncIterator[GatewayProcess]:
             "lockgate_identity_key_failures", "Renewals of the authority's keys failed", lambda: keys.failures
         )
         repeats = _repeats(stack, stores, clock)
+        tools = tool_parts(stack, base, access, live)
         parts = Parts(
             access,
             edge,
@@ -107,6 +109,8 @@ async def gateway(settings: Settings) -> AsyncIterator[GatewayProcess]:
             _admin(base, registry),
             repeats,
             clock,
+            tools.access,
+            tools.door,
         )
         private = base.private(lambda: live.draining)
         # Without any keys it can answer nobody; with keys it has read before, the authority may be away for a day.

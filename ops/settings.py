@@ -41,6 +41,15 @@ class Settings(BaseSettings):
     )
     max_requests: int = Field(10_000, ge=1, description="requests served at once by a gateway process, streams counted")
     max_loop_lag_s: float = Field(1.0, gt=0, description="how late a process may be before it sheds new requests")
+    public_url: str = Field(
+        "http://127.0.0.1:8080",
+        pattern=r"^https?://[^/]+(/[^/]+)*$",
+        description="where agents and tools reach this API; the issuer of tool tokens",
+    )
+    tool_token_keys: SecretStr = Field(
+        SecretStr(""),
+        description="sign tool tokens, the first one: P-256 in PKCS#8 DER as base64, commas between; none: no tokens",
+    )
     heartbeat_s: float = Field(15.0, gt=0, le=15, description="longest silence on an event stream")
     webhook_allow: str = Field(
         "", description="local and dev only: receivers beside the public ones, host:port, separated by commas"
@@ -58,6 +67,12 @@ class Settings(BaseSettings):
         if parse_allow(value) and info.data.get("environment") not in {"local", "dev"}:
             raise ValueError("webhooks go to public addresses only outside local and dev")
         return value
+
+    lambda_endpoint: str | None = Field(
+        None,
+        validation_alias=AliasChoices("AWS_ENDPOINT_URL_LAMBDA"),
+        description="Lambda's API, for tools that are functions; AWS's own where unset",
+    )
 
     @property
     def agentcore_url(self) -> str:

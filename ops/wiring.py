@@ -29,8 +29,9 @@ from agents.breaker import Breakers
 from agents.catalog import Catalog
 from agents.retries import RetryBudget
 from agents.runtime import AgentCore, RuntimeTimeouts
-from agents.sigv4 import SigV4Signer
+from agents.sigv4 import Credentials, SigV4Signer
 from agents.upstream import Upstream, open_upstream
+from gateway.tooltokens import ToolKeys, ToolTokens
 from jobs.metrics import JobMetrics
 from jobs.queue import JobQueue, WebhookTicks
 from jobs.store import JobStore
@@ -86,6 +87,8 @@ class Floor:
     catalog: Catalog
     http: aiohttp.ClientSession
     runtime: AgentCore
+    credentials: Credentials
+    tool_tokens: ToolTokens
     breakers: Breakers
     jobs: JobStore
     job_metrics: JobMetrics
@@ -113,14 +116,7 @@ async def floor(settings: Settings) -> AsyncIterator[Floor]:
         audit = AuditTrail(clock=clock, metrics=metrics)
         http = await stack.enter_async_context(open_http())
         dynamodb, s3 = await _guarded(stack, session, settings, audit.on_violation, http=http, clock=clock)
-        stores = TenantStores(
-            dynamodb,
-            s3,
-            table_prefix=settings.table_prefix,
-            bucket=settings.bucket,
-            on_violation=audit.on_violation,
-            clock=clock,
-        )
+        stores = _stores(settings, dynamodb, s3, audit.on_violation, clock)
         platform = PlatformStore(dynamodb, table_prefix=settings.table_prefix, on_violation=audit.on_violation)
         redis = await stack.enter_async_context(_redis(settings))
         trips = RoundTrips(redis, clock=clock, metrics=metrics)
@@ -130,19 +126,17 @@ async def floor(settings: Settings) -> AsyncIterator[Floor]:
         stack.push_async_callback(catalog.aclose)
         breakers = Breakers(clock, metrics)
         upstream = await stack.enter_async_context(open_upstream(settings.agentcore_url, clock=clock))
-        runtime = await _runtime(settings, session, upstream, breakers=breakers, clock=clock, metrics=metrics)
+        credentials: Credentials = await session.get_credentials()
+        tokens = _tool_tokens(settings, clock)
+        runtime = _runtime(settings, credentials, upstream, tokens, breakers=breakers, clock=clock, metrics=metrics)
         job_store, job_metrics = JobStore(stores, clock), JobMetrics(metrics)
-        arq = connect(settings.redis_url.get_secret_value())
-        stack.push_async_callback(arq.aclose)
-        ticks = TickQueue(arq, clock=clock, metrics=job_metrics)
+        arq, ticks = await stack.enter_async_context(_ticks(settings, clock, job_metrics))
         queue = JobQueue(job_store, ticks, clock=clock, metrics=job_metrics, job_timeout_s=settings.job_timeout_s)
-        stack.push_async_callback(bounded, ticks.pay)
         webhook_ticks = WebhookTicks(ticks)
         hooks = webhooks(settings, stores, audit, webhook_ticks.delivery, clock=clock, registry=metrics)
         audit.start(stores)
         stack.push_async_callback(bounded, audit.aclose)
         await stack.enter_async_context(running(changes.run()))
-        await stack.enter_async_context(running(ticks.run()))
         yield Floor(
             settings=settings,
             clock=clock,
@@ -157,6 +151,8 @@ async def floor(settings: Settings) -> AsyncIterator[Floor]:
             catalog=catalog,
             http=http,
             runtime=runtime,
+            credentials=credentials,
+            tool_tokens=tokens,
             breakers=breakers,
             jobs=job_store,
             job_metrics=job_metrics,
@@ -165,6 +161,32 @@ async def floor(settings: Settings) -> AsyncIterator[Floor]:
             webhook_ticks=webhook_ticks,
             webhooks=stack.enter_context(hooks),
         )
+
+
+def _stores(
+    settings: Settings, dynamodb: "DynamoDBClient", s3: "S3Client", on_violation: OnViolation, clock: Clock
+) -> TenantStores:
+    return TenantStores(
+        dynamodb,
+        s3,
+        table_prefix=settings.table_prefix,
+        bucket=settings.bucket,
+        on_violation=on_violation,
+        clock=clock,
+    )
+
+
+@asynccontextmanager
+async def _ticks(settings: Settings, clock: Clock, metrics: JobMetrics) -> AsyncIterator[tuple[ArqRedis, TickQueue]]:
+    """Give a way to ask for ticks; what Redis did not take is asked for again, and once more in the end."""
+    arq = connect(settings.redis_url.get_secret_value())
+    ticks = TickQueue(arq, clock=clock, metrics=metrics)
+    try:
+        async with running(ticks.run()):
+            yield arq, ticks
+    finally:
+        await bounded(ticks.pay)
+        await arq.aclose()
 
 
 def _readings(metrics: CollectorRegistry, catalog: Catalog, changes: ChangeFeed) -> Readings:
@@ -224,16 +246,17 @@ def _redis(settings: Settings) -> Redis:
     return redis
 
 
-async def _runtime(
+def _runtime(
     settings: Settings,
-    session: aioboto3.Session,
+    credentials: Credentials,
     upstream: Upstream,
+    tokens: ToolTokens,
     *,
     breakers: Breakers,
     clock: Clock,
     metrics: CollectorRegistry,
 ) -> AgentCore:
-    signer = SigV4Authorizer(SigV4Signer(settings.runtime_region), await session.get_credentials(), clock)
+    signer = SigV4Authorizer(SigV4Signer(settings.runtime_region), credentials, clock)
     timeouts = RuntimeTimeouts(settings.sync_timeout_s, settings.stream_timeout_s)
     return AgentCore(
         upstream,
@@ -243,7 +266,13 @@ async def _runtime(
         limits=ANSWERS,
         breakers=breakers,
         repeats=RetryBudget(metrics),
+        token=tokens.mint,
     )
+
+
+def _tool_tokens(settings: Settings, clock: Clock) -> ToolTokens:
+    keys = ToolKeys.read(settings.tool_token_keys.get_secret_value())
+    return ToolTokens(keys, settings.public_url, clock=clock)
 
 
 @asynccontextmanager

@@ -36,6 +36,8 @@ Item: TypeAlias = "dict[str, AttributeValueTypeDef]"
 Microusd = Annotated[int, Field(ge=0)]
 Redaction: TypeAlias = Literal["off", "redact", "block"]
 EpochSeconds = Annotated[int, Field(ge=0)]
+# What MCP and AgentCore Gateway both take, `{target}___{tool}` among them.
+ToolName = Annotated[str, Field(pattern=r"^[A-Za-z0-9](?:[A-Za-z0-9_.-]{0,62}[A-Za-z0-9])?$")]
 
 
 class Key(NamedTuple):
@@ -586,7 +588,7 @@ class ToolOverride(TenantItem):
     TABLE = tables.TOOL_OVERRIDES
     SORT_PREFIX = "TOOL#"
 
-    tool: str
+    tool: ToolName
     allowed: bool
     reason: str
     updated_at: AwareDatetime
@@ -627,6 +629,8 @@ class AgentVersion(StoredItem):
     restartable: bool = False
     state: ReleaseState
     body_limit_bytes: int = Field(default=1_048_576, ge=1, le=100_000_000)
+    # The tools it may call for a tenant; without any it is given no token for the tools' door.
+    tools: tuple[ToolName, ...] = Field(default=(), max_length=24)
     # The JSON Schema that inputs are held to; without one any JSON is taken.
     input_schema_json: str | None = None
     created_at: AwareDatetime
@@ -651,18 +655,28 @@ class Tool(StoredItem):
 
     TABLE = tables.TOOLS
 
-    name: str
+    name: ToolName
     description: str
     tier_minimum: Tier
+    # What answers its calls, where that is (a URL, or a function's ARN), and what it is called there.
     backend: Literal["mcp", "http", "lambda"]
     target: str
-    timeout_s: int = Field(ge=1)
-    answer_limit_bytes: int = Field(ge=1)
+    backend_name: str | None = None
+    timeout_s: int = Field(ge=1, le=900)
+    answer_limit_bytes: int = Field(ge=1, le=6_291_456)
+    # How often each tenant may call it.
+    calls_per_s: int = Field(default=10, ge=1)
+    burst_calls: int = Field(default=20, ge=1)
     input_schema_json: str
 
+    @property
+    def called(self) -> str:
+        """What its backend calls it."""
+        return self.backend_name or self.name
+
     def key(self) -> Key:
-        """Return the tool's key."""
-        return Key(f"TOOL#{self.name}", "METADATA")
+        """Return the tool's key; all stand in one partition, so that they are one consistent read."""
+        return Key(tables.TOOLS_PARTITION, f"TOOL#{self.name}")
 
 
 class IdentityBinding(StoredItem):

@@ -20,6 +20,16 @@ def day_key(tenant_id: TenantId, day: date) -> str:
     return f"lockgate:day:{tenant_id}:{day.isoformat()}"
 
 
+def tool_rate_key(tenant_id: TenantId, tool: str) -> str:
+    """Return the key of a tenant's token bucket for one tool."""
+    return f"lockgate:tool-rate:{tenant_id}:{tool}"
+
+
+def tool_calls_key(tenant_id: TenantId, invocation: str) -> str:
+    """Return the key of the count of one invocation's or job's tool calls."""
+    return f"lockgate:tool-calls:{tenant_id}:{invocation}"
+
+
 def slots_key(tenant_id: TenantId) -> str:
     """Return the key of the leases on a tenant's concurrent invocations."""
     return f"lockgate:slots:{tenant_id}"

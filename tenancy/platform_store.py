@@ -21,6 +21,7 @@ from tenancy.data_models import (
     OpsLock,
     StoredItem,
     Tenant,
+    Tool,
     agent_key,
     binding_key,
     bound_partition,
@@ -223,6 +224,28 @@ class PlatformStore:
     async def put_agent_version(self, version: AgentVersion) -> None:
         """Store a version, in place of what it was."""
         await self._put("put_agent_version", version)
+
+    async def tools(self) -> tuple[Tool, ...]:
+        """Return every tool by name, as last written."""
+        wanted: QueryInputTypeDef = {
+            "TableName": self._prefix + tables.TOOLS.name,
+            "KeyConditionExpression": "#pk = :pk",
+            "ExpressionAttributeNames": {"#pk": tables.PARTITION_KEY},
+            "ExpressionAttributeValues": {":pk": {"S": tables.TOOLS_PARTITION}},
+            "ConsistentRead": True,
+        }
+        found: list[Tool] = []
+        while True:
+            with self._acting("tools"):
+                answer = await self._client.query(**wanted)
+            found += [Tool.from_item(item) for item in answer["Items"]]
+            if "LastEvaluatedKey" not in answer:
+                return tuple(found)
+            wanted["ExclusiveStartKey"] = answer["LastEvaluatedKey"]
+
+    async def put_tool(self, tool: Tool) -> None:
+        """Store a tool, in place of what it was."""
+        await self._put("put_tool", tool)
 
     async def _get(self, verb: str, model: type[T], key: Key) -> T | None:
         with self._acting(verb):

@@ -1,4 +1,4 @@
-"""How fast a tenant may call: a token bucket shared by all processes.
+"""How fast a tenant may call, Lockgate or one of its tools: token buckets shared by all processes.
 
 The bucket lives in Redis, filled by Redis's own clock, and is disposable: one that is lost starts full. While Redis
 is away each process holds every tenant to its whole rate by itself, so the sum is bounded by the number of processes.
@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from typing import Final
 
 from tenancy.clock import Clock
+from tenancy.data_models import Tool
 from tenancy.ids import TenantId
-from tenancy.keys import rate_key
+from tenancy.keys import rate_key, tool_rate_key
 from tenancy.leases import Grant, Lease
 from tenancy.tiers import Limits
 from tenancy.trips import RoundTrips, Script
@@ -51,11 +52,11 @@ class RateState:
 
 
 class _Bucket:
-    """One tenant's bucket."""
+    """The bucket of one key."""
 
-    def __init__(self, tenant_id: TenantId, limits: Limits, trips: RoundTrips, clock: Clock) -> None:
-        self._key = rate_key(tenant_id)
-        self._rate, self._burst = limits.requests_per_s, limits.burst_requests
+    def __init__(self, key: str, rate: int, burst: int, trips: RoundTrips, clock: Clock) -> None:
+        self._key = key
+        self._rate, self._burst = rate, burst
         self._trips = trips
         self._monotonic = clock.monotonic
         self._own = float(self._burst)
@@ -88,13 +89,19 @@ class Rates:
     def __init__(self, trips: RoundTrips, *, clock: Clock) -> None:
         self._trips = trips
         self._clock = clock
-        self._leases: dict[tuple[TenantId, int, int], Lease] = {}
+        self._leases: dict[tuple[str, int, int], Lease] = {}
 
     async def take(self, tenant_id: TenantId, limits: Limits) -> RateState:
         """Spend one request and tell whether that was within the rate."""
-        lease = self._lease(tenant_id, limits)
+        return await self._take(rate_key(tenant_id), limits.requests_per_s, limits.burst_requests)
+
+    async def take_call(self, tenant_id: TenantId, tool: Tool) -> RateState:
+        """Spend one of a tenant's calls of a tool and tell whether that was within the tool's rate."""
+        return await self._take(tool_rate_key(tenant_id, tool.name), tool.calls_per_s, tool.burst_calls)
+
+    async def _take(self, key: str, rate: int, burst: int) -> RateState:
+        lease = self._lease(key, rate, burst)
         wait_s = await lease.take()
-        rate, burst = limits.requests_per_s, limits.burst_requests
         remaining = min(lease.remaining, burst)
         retry_after_s = None if wait_s is None else max(1, math.ceil(wait_s))
         return RateState(
@@ -107,12 +114,11 @@ class Rates:
             if lease.rest(now=now):
                 del self._leases[key]
 
-    def _lease(self, tenant_id: TenantId, limits: Limits) -> Lease:
+    def _lease(self, key: str, rate: int, burst: int) -> Lease:
         # A changed limit is another lease: the old one goes idle and is given back.
-        key = (tenant_id, limits.requests_per_s, limits.burst_requests)
-        lease = self._leases.get(key)
+        lease = self._leases.get((key, rate, burst))
         if lease is None:
-            batch = min(max(1, limits.requests_per_s // _BATCHES_PER_S), _LARGEST_BATCH)
-            bucket = _Bucket(tenant_id, limits, self._trips, self._clock)
-            lease = self._leases[key] = Lease(bucket, batch, self._clock)
+            batch = min(max(1, rate // _BATCHES_PER_S), _LARGEST_BATCH)
+            bucket = _Bucket(key, rate, burst, self._trips, self._clock)
+            lease = self._leases[key, rate, burst] = Lease(bucket, batch, self._clock)
         return lease

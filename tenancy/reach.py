@@ -157,4 +157,6 @@ VERBS: Final = {
     "promoted_agents": VerbReach("Query", tables.AGENTS, index=CATALOG_INDEX, index_key=re.compile("CATALOG")),
     "agent_version": VerbReach("GetItem", tables.AGENTS, "AGENT#"),
     "put_agent_version": VerbReach("PutItem", tables.AGENTS, "AGENT#"),
+    "tools": VerbReach("Query", tables.TOOLS, tables.TOOLS_PARTITION),
+    "put_tool": VerbReach("PutItem", tables.TOOLS, tables.TOOLS_PARTITION),
 }

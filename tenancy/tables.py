@@ -18,6 +18,8 @@ TTL_ATTRIBUTE: Final = "ttl"
 SWEEP_SHARDS: Final = 8
 # The one partition of the list of all tenants; it, too, is read by the platform door alone.
 DIRECTORY: Final = "DIRECTORY"
+# The one partition of the registry of tools; read by the platform door alone.
+TOOLS_PARTITION: Final = "TOOLS"
 # The one partition of the jobs that were given up on, of all tenants; read by the platform door alone.
 DEAD_LETTERS: Final = "DEADLETTERS"
 

@@ -36,6 +36,13 @@ _RULES: Final = (
     "RS256, at most 24 hours, read by the rules of RFC8725. Its directory and application are bound on the server's "
     "side; the roles an operation needs are listed with it."
 )
+_TOOL_TOKEN: Final[Json] = {
+    "type": "http",
+    "scheme": "bearer",
+    "bearerFormat": "JWT",
+    "description": "The tool token that Lockgate hands an agent with an invocation: ES256, five minutes, good while "
+    "the invocation lives, read by the rules of RFC8725.",
+}
 _SCHEMES: Final[Json] = {
     name: {"type": "http", "scheme": "bearer", "bearerFormat": "JWT", "description": f"{whose} {_RULES}"}
     for name, whose in {
@@ -64,7 +71,7 @@ def document(operations: Iterable[Operation]) -> Json:
             "parameters": {parameter.name: _parameter(parameter) for parameter in (*EVERY_REQUEST, TENANT)},
             "headers": dict(HEADERS),
             "examples": refusals.examples,
-            "securitySchemes": _SCHEMES,
+            "securitySchemes": {**_SCHEMES, "toolToken": _TOOL_TOKEN},
         },
     }
 
@@ -81,7 +88,7 @@ def _operation(operation: Operation, models: Models, refusals: Refusals) -> Json
         "tags": [operation.tag],
         "summary": operation.summary,
         "description": operation.description,
-        "security": [_security(operation)],
+        "security": _security(operation),
         "x-required-roles": roles,
         "parameters": [
             *map(_parameter, operation.parameters),
@@ -92,17 +99,37 @@ def _operation(operation: Operation, models: Models, refusals: Refusals) -> Json
         content = _contents((operation.body,), models, read=True)
         shown["requestBody"] = {"required": not operation.body_optional, "content": content}
     answers = {str(answer.status): _answer(operation, answer, models) for answer in operation.answers}
-    return shown | {"responses": dict(sorted({**answers, **refusals.of(operation)}.items()))}
+    responses = {**answers, **refusals.of(operation)}
+    for answer in operation.also:
+        responses[str(answer.status)] = _beside(responses.get(str(answer.status)), _answer(operation, answer, models))
+    return shown | {"responses": dict(sorted(responses.items()))}
+
+
+def _beside(refusal: JsonValue, answer: Json) -> Json:
+    """Describe an answer that has the status of problem documents too, where there are any."""
+    if not isinstance(refusal, dict):
+        return answer
+    return refusal | {part: _merged(refusal.get(part), answer.get(part)) for part in ("headers", "content")}
+
+
+def _merged(one: JsonValue, other: JsonValue) -> Json:
+    return {**(one if isinstance(one, dict) else {}), **(other if isinstance(other, dict) else {})}
 
 
 def _refer(target: str) -> Json:
     return {"$ref": target}
 
 
-def _security(operation: Operation) -> Json:
-    if operation.guard == "public":
-        return {}
-    return {"operatorToken" if operation.role in _PLATFORM else "token": []}
+def _security(operation: Operation) -> list[JsonValue]:
+    match operation.guard:
+        case "public":
+            return [{}]
+        case "agent":
+            return [{"toolToken": []}]
+        case "tools":
+            return [{"token": []}, {"toolToken": []}]
+        case _:
+            return [{"operatorToken" if operation.role in _PLATFORM else "token": []}]
 
 
 def _parameter(parameter: Parameter) -> Json:

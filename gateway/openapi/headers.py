@@ -111,6 +111,10 @@ TENANT: Final = Parameter(
 )
 
 
+_ALWAYS_RATED: Final = frozenset({"tenant", "agent", "tools"})
+_RATED: Final = _ALWAYS_RATED | {"principal"}
+
+
 def taken(operation: Operation) -> tuple[Parameter, ...]:
     """Return the headers that an operation takes as all like it do."""
     return EVERY_REQUEST if operation.guard == "public" else (*EVERY_REQUEST, TENANT)
@@ -118,7 +122,7 @@ def taken(operation: Operation) -> tuple[Parameter, ...]:
 
 def carried(operation: Operation, status: int, own: Iterable[str]) -> Json:
     """Return the headers of an answer: its own, and those that every answer of this kind carries."""
-    rated = operation.guard in {"principal", "tenant"} and status != _UNAUTHORIZED
+    rated = operation.guard in _RATED and status != _UNAUTHORIZED
     # What was begun before it failed is named on the problem too.
     begun = operation.names_invocation and (status in _ENDED or status >= _FAILED)
     keyed = IDEMPOTENCY_KEY in operation.parameters and (status < _REFUSED or begun)
@@ -132,7 +136,7 @@ def _owed(operation: Operation, status: int) -> tuple[str, ...]:
     if status in _WAITS:
         return ("Retry-After",)
     if status < _REFUSED:
-        return ("traceparent", *_IDS, *(_RATE if operation.guard == "tenant" else ()))
+        return ("traceparent", *_IDS, *(_RATE if operation.guard in _ALWAYS_RATED else ()))
     return ()
 
 

@@ -41,7 +41,7 @@ _WITH_A_BODY: Final = (
     errors.FieldsInvalidError([errors.FieldFault("/input", "Field required")]),
 )
 _AUTHENTICATED: Final = (
-    *(kind() for kind in errors.TokenRefusedError.__subclasses__()),
+    *(kind() for kind in errors.TokenRefusedError.__subclasses__() if kind is not errors.ToolTokenError),
     errors.DirectoryUnboundError(),
     errors.TenantMismatchError(subject="", tenant_id=None, named=None),
     errors.IdentityUnavailableError(),
@@ -53,6 +53,8 @@ _WITH_A_KEY: Final = (
     tenancy.IdempotencyRunningError(),
     errors.FieldsInvalidError([errors.FieldFault("Idempotency-Key", "must be given once and be visible ASCII")]),
 )
+_OF_AGENTS: Final = tuple(kind() for kind in errors.ToolTokenError.__subclasses__())
+_ACT_FOR_TENANTS: Final = frozenset({"principal", "tenant", "agent", "tools"})
 _OF_TENANTS: Final = (tenancy.TenantUnknownError(), tenancy.TenantSuspendedError(), tenancy.RateLimitedError())
 _MEANINGS: Final = {
     400: "The request is not valid.",
@@ -124,7 +126,9 @@ def _errors_of(operation: Operation) -> Iterator[Exception]:
     yield from _EVERYWHERE
     if operation.guard != "public":
         yield from _AUTHENTICATED
-    if operation.guard in {"principal", "tenant"}:
+    if operation.guard in {"agent", "tools"}:
+        yield from _OF_AGENTS
+    if operation.guard in _ACT_FOR_TENANTS:
         yield from _OF_TENANTS
     if operation.role is not None:
         yield errors.RoleMissingError(operation.role)

@@ -1,4 +1,4 @@
-"""The reference agent as the seeded stack knows it: its runtime, and its place in the catalog."""
+"""The reference agents as the seeded stack knows them: their runtimes, and their places in the catalog."""
 
 import tomllib
 from datetime import datetime
@@ -11,7 +11,7 @@ from ops.devstack.layout import CHECKOUT
 from tenancy.data_models import AgentVersion, Mode, ReleaseState
 from tenancy.ids import parse_agent_name
 
-_FOLDER: Final = "echo-agent"
+FOLDER: Final = "echo-agent"
 # The local AgentCore runs folders, named as images of a registry in a region of that name.
 _REGISTRY: Final = "dkr.ecr.local.amazonaws.com"
 # The shortest AgentCore allows: most sessions of a development stack are used once, and each is a process.
@@ -26,19 +26,19 @@ class _Project(BaseModel):
     description: str
 
 
-def runtime(account: str) -> WantedRuntime:
+def runtime(account: str, folder: str = FOLDER) -> WantedRuntime:
     """Return the runtime that runs the agent's folder."""
     return WantedRuntime(
-        name=runtime_name(parse_agent_name(_FOLDER)),
-        container_uri=f"{account}.{_REGISTRY}/{_FOLDER}:dev",
+        name=runtime_name(parse_agent_name(folder)),
+        container_uri=f"{account}.{_REGISTRY}/{folder}:dev",
         role_arn=f"arn:aws:iam::{account}:role/agent",
         idle_timeout_s=_IDLE_TIMEOUT_S,
     )
 
 
-def version(runtime_arn: str, now: datetime) -> AgentVersion:
-    """Return the version the agent's own manifest names, promoted."""
-    project = _manifest()
+def version(runtime_arn: str, now: datetime, folder: str = FOLDER, tools: tuple[str, ...] = ()) -> AgentVersion:
+    """Return the version the agent's own manifest names, promoted, with the tools it may call."""
+    project = _manifest(folder)
     return AgentVersion(
         name=parse_agent_name(project.name),
         version=project.version,
@@ -46,11 +46,12 @@ def version(runtime_arn: str, now: datetime) -> AgentVersion:
         modes=frozenset(Mode),
         runtime_arn=runtime_arn,
         kit=True,
+        tools=tools,
         state=ReleaseState.PROMOTED,
         created_at=now,
     )
 
 
-def _manifest() -> _Project:
-    with (CHECKOUT / "agents" / _FOLDER / "pyproject.toml").open("rb") as source:
+def _manifest(folder: str) -> _Project:
+    with (CHECKOUT / "agents" / folder / "pyproject.toml").open("rb") as source:
         return _Project.model_validate(tomllib.load(source)["project"])

@@ -26,6 +26,8 @@ def lockgate_variables(ports: Ports, keys: DevKeys, *, webhook_allow: str) -> di
         "LOCKGATE_RUNTIME_REGION": REGION,
         "LOCKGATE_AUTHORITY": ports.url("issuer"),
         "LOCKGATE_AUDIENCE": AUDIENCE,
+        "LOCKGATE_PUBLIC_URL": ports.url("gateway"),
+        "LOCKGATE_TOOL_TOKEN_KEYS": keys.tool_token_key,
         # A demonstration should not wait for a look at its job.
         "LOCKGATE_JOB_POLL_S": "0.5",
         "LOCKGATE_WEBHOOK_ALLOW": ",".join(receivers),

@@ -8,6 +8,7 @@ from typing import Final, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from gateway.tooltokens import new_key
 from tenancy.errors import LockgateError
 
 CHECKOUT: Final = Path(__file__).resolve().parents[2]
@@ -20,12 +21,14 @@ class StateUnreadableError(LockgateError):
 
 
 class DevKeys(BaseModel):
-    """The stack's own AWS keys; the local store takes a 12-digit access key as the account's id."""
+    """The stack's own keys; the local store takes a 12-digit access key as the account's id."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     access_key: str = Field(pattern=r"^\d{12}$")
     secret_key: str = Field(min_length=32)
+    # Signs tool tokens.
+    tool_token_key: str = Field(default_factory=new_key)
 
     @classmethod
     def make(cls) -> Self:
@@ -86,14 +89,13 @@ class Layout:
                 path.replace(path.with_suffix(".last.log"))
 
     def keys(self) -> DevKeys:
-        """Return the stack's AWS keys, made at the first start; raises StateUnreadableError."""
+        """Return the stack's keys, those made that are not there yet; raises StateUnreadableError."""
         path = self.state / "keys.json"
-        if not path.exists():
-            write_private(path, DevKeys.make().model_dump_json(indent=2).encode() + b"\n")
         try:
-            keys = DevKeys.model_validate_json(path.read_bytes())
+            keys = DevKeys.model_validate_json(path.read_bytes()) if path.exists() else DevKeys.make()
         except ValidationError as error:
             raise StateUnreadableError(f"{path} is damaged; `make dev-reset` makes it anew") from error
+        write_private(path, keys.model_dump_json(indent=2).encode() + b"\n")
         write_private(self.secret_key_file, keys.secret_key.encode())
         return keys
 

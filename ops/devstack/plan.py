@@ -19,7 +19,10 @@ from ops.devstack.process import listens, spawn, until_ready
 from ops.devstack.stores import answers_http, answers_ping, health_of_store, start_redis, start_store
 
 # In the order in which they are shown.
-NAMES: Final = ("redis", "store", "issuer", "runtime", "receiver", "tables", "seed", "worker", "gateway", "webhooks")
+NAMES: Final = (
+    *("redis", "store", "issuer", "runtime", "receiver", "tools"),
+    *("tables", "seed", "worker", "gateway", "webhooks"),
+)
 
 # Above what a premium tenant may use at once, so that it is tenants' own limits one meets here. A session takes 11 MB.
 _SESSIONS: Final = 600
@@ -64,6 +67,12 @@ class Plan:
                 ports=(ports.receiver,),
                 healthy=partial(answers_http, ports.url("receiver")),
             ),
+            Part(
+                "tools",
+                self._tools,
+                ports=(ports.tools,),
+                healthy=partial(answers_http, ports.url("tools") + "/calls"),
+            ),
             Part("tables", _step(prepare), needs=("store",), step=True),
             Part("seed", _step(seed), needs=("tables", "redis", "runtime"), step=True),
             Part(
@@ -101,6 +110,11 @@ class Plan:
         argv: Argv = ["-m", "ops.devstack.receiver", "--port", self.ports.receiver, "--state", state]
         return await self._python("receiver", argv, {}, partial(listens, self.ports.receiver))
 
+    async def _tools(self) -> Process:
+        python, server = CHECKOUT / ".venvs" / "tools" / "bin" / "python", Path(__file__).with_name("toolserver.py")
+        argv: Argv = [server, "--port", self.ports.tools]
+        return await self._python("tools", argv, {}, partial(listens, self.ports.tools), python=python)
+
     async def _runtime(self) -> Process:
         argv: Argv = [
             *("-m", "ops.devstack.runtime"),
@@ -125,9 +139,11 @@ class Plan:
     async def _runtime_listens(self) -> bool:
         return await listens(self.ports.runtime) and await listens(self.ports.runtime_control)
 
-    async def _python(self, part: str, argv: Argv, variables: Mapping[str, str], ready: Probe) -> Process:
+    async def _python(
+        self, part: str, argv: Argv, variables: Mapping[str, str], ready: Probe, *, python: Path | None = None
+    ) -> Process:
         log = self.layout.log(part)
-        command = [sys.executable, *map(str, argv)]
+        command = [str(python or sys.executable), *map(str, argv)]
         process = await spawn(command, env=child_environment(self.inherited, variables), log=log)
         await until_ready(part, process, ready, log=log, fix=fix_for(part, log))
         return process

@@ -39,6 +39,7 @@ class Ports:
     runtime_control: int
     issuer: int
     receiver: int
+    tools: int
     store: int
     redis: int
 
@@ -53,6 +54,7 @@ class Ports:
             runtime_control=8091 + offset,
             issuer=8092 + offset,
             receiver=8093 + offset,
+            tools=8094 + offset,
             store=8095 + offset,
             redis=8096 + offset,
         )

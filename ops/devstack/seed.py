@@ -1,4 +1,4 @@
-"""What a new stack holds: tables, a bucket, two tenants, an operator and the reference agent, ready to be invoked.
+"""What a new stack holds: tables, a bucket, two tenants, an operator, tools and the reference agents, ready to use.
 
 Runs at every start and undoes nothing that was done since: a suspended tenant stays suspended over a restart.
 """
@@ -14,7 +14,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from agents.control import ControlPlane
 from ops.bootstrap import ensure_bucket, ensure_tables
-from ops.devstack import echo
+from ops.devstack import echo, toolset
 from ops.devstack.aws import StackClients, control_client, store_clients
 from ops.devstack.dev_files import DevOperator, DevTenant
 from ops.devstack.environment import BUCKET, REGION, TABLE_PREFIX
@@ -56,7 +56,9 @@ class Seed:
             platform = PlatformStore(aws.dynamodb, table_prefix=TABLE_PREFIX, on_violation=_ignore)
             await self._plant_tenants(aws)
             await self._bind(platform)
+            await self._plant_tools(platform)
             await self._plant_agent(platform)
+            await self._plant_agent(platform, toolset.AGENT, toolset.NAMES)
             self._mint()
 
     async def _plant_tenants(self, aws: StackClients) -> None:
@@ -83,11 +85,18 @@ class Seed:
             if await platform.binding(wanted.issuer, wanted.directory, wanted.client_id) is None:
                 await platform.put_binding(wanted)
 
-    async def _plant_agent(self, platform: PlatformStore) -> None:
+    async def _plant_tools(self, platform: PlatformStore) -> None:
+        # Where they are is this stack's own affair, and may be another port than at the last start.
+        for tool in toolset.tools(self._ports.url("tools")):
+            await platform.put_tool(tool)
+
+    async def _plant_agent(
+        self, platform: PlatformStore, folder: str = echo.FOLDER, tools: tuple[str, ...] = ()
+    ) -> None:
         async with control_client(self._ports, self._keys) as client:
             control = ControlPlane(client, clock=self._clock)
-            runtime = await control.ensure_runtime(echo.runtime(self._keys.access_key))
-        wanted = echo.version(runtime.arn, self._clock.now())
+            runtime = await control.ensure_runtime(echo.runtime(self._keys.access_key, folder))
+        wanted = echo.version(runtime.arn, self._clock.now(), folder, tools)
         found = await platform.agent_version(wanted.name, wanted.version)
         if found is None or found.runtime_arn != wanted.runtime_arn:
             await platform.put_agent_version(wanted)

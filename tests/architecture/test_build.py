@@ -72,8 +72,9 @@ def test_continuous_integration_runs_make_check_and_nothing_else() -> None:
 
 
 def test_the_lock_files_are_those_of_the_environments() -> None:
-    environments = {f"requirements/{env}.txt" for env in ("app", "dev", "store", "uv")}
-    assert set(LOCKS) == environments | {"agents/echo-agent/requirements.txt"}
+    environments = {f"requirements/{env}.txt" for env in ("app", "dev", "store", "tools", "uv")}
+    agents = {f"agents/{agent}/requirements.txt" for agent in ("echo-agent", "tool-agent")}
+    assert set(LOCKS) == environments | agents
 
 
 @pytest.mark.parametrize("lock", LOCKS)
@@ -120,11 +121,11 @@ def test_the_wheel_holds_the_packages_and_nothing_else(tmp_path: Path) -> None:
         names = archive.namelist()
     tops = {name.split("/")[0] for name in names if ".dist-info/" not in name}
     assert tops == {"gateway", "jobs", "webhooks", "agents", "tenancy", "ops"}
-    assert [name for name in names if name.startswith(("agents/kit", "agents/echo-agent"))] == []
+    assert [name for name in names if name.startswith(("agents/kit", "agents/echo-agent", "agents/tool-agent"))] == []
     assert {name for name in names if name.endswith(".py")} == {
         path
         for path in files()
         if path.split("/")[0] in tops
         and path.endswith(".py")
-        and not path.startswith(("agents/kit", "agents/echo-agent"))
+        and not path.startswith(("agents/kit", "agents/echo-agent", "agents/tool-agent"))
     }

@@ -9,7 +9,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("agents", "gateway", "jobs", "ops", "tenancy", "webhooks")
 # Distributions and environments of their own: the house's import and time rules end at their door.
-OUTSIDE_THE_WHEEL = ("agents/kit/", "agents/echo-agent/")
+OUTSIDE_THE_WHEEL = ("agents/kit/", "agents/echo-agent/", "agents/tool-agent/")
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ from collections import Counter
 
 from gateway.errors import TokenRefusedError
 from gateway.problems import _HTTP, _TABLE
+from gateway.tools.errors import ToolRateError
 from tenancy.errors import LimitError, LockgateError
 from tests.architecture.tree import modules
 from tests.docs.papers import Page, pages
@@ -68,6 +69,8 @@ def test_where_waiting_is_told_the_page_says_to_wait() -> None:
         for kind, row in _TABLE.items()
         if issubclass(kind, LimitError) or (issubclass(kind, LockgateError) and "Retry-After" in row.headers)
     }
+    # A JSON-RPC error, so in no table of problems.
+    waits.add(ToolRateError.code)
     assert {row[0].strip("`") for row in pages()[PAGE].rows() if "`Retry-After`" in row[3]} == waits
 
 

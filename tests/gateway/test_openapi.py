@@ -51,8 +51,9 @@ def test_every_refusal_is_described_by_examples() -> None:
     refusing = {
         (f"{method} {path}", status)
         for method, path, operation in described()
-        for status in operation["responses"]
-        if status >= "400"
+        for status, answer in operation["responses"].items()
+        # The tools' door refuses some in JSON-RPC alone.
+        if status >= "400" and set(answer["content"]) != {"application/json"}
     }
     assert refusing == described_at
 

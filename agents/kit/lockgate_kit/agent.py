@@ -20,6 +20,7 @@ from lockgate_kit.inband import Action, Wanted
 from lockgate_kit.registry import Registry
 from lockgate_kit.state import state_json
 from lockgate_kit.streams import Channel, TurnResponse, produce
+from lockgate_kit.tools import door_of
 from lockgate_kit.turn import Job, Turn
 from lockgate_kit.work import StoppedError, Work, WorkLoop
 
@@ -70,11 +71,11 @@ class Agent:
         wanted = inband.read(context.request.headers if context.request is not None else Headers())
         if wanted.action is None:
             return self._turn(payload, wanted, context.session_id)
-        return self._control(payload, wanted.action, wanted.ref or "", context.session_id)
+        return self._control(payload, wanted.action, wanted, context.session_id)
 
     def _turn(self, payload: object, wanted: Wanted, session_id: str | None) -> Response:
         stream, sync = self._stream, self._sync
-        work = Work(Turn(wanted.ref, session_id))
+        work = _work(Turn(wanted.ref, session_id, door_of(wanted.token)))
         if wanted.ref is not None and not self._registry.add_turn(wanted.ref, work):
             raise HTTPException(409, "a turn of that ref is running or was stopped before it began")
         if stream is not None and (wanted.takes_stream or (sync is None and wanted.takes_anything)):
@@ -100,10 +101,10 @@ class Agent:
         except StoppedError as error:
             raise HTTPException(409, str(error)) from None
 
-    def _control(self, payload: object, action: Action, ref: str, session_id: str | None) -> Response:
-        known = self._registry
+    def _control(self, payload: object, action: Action, wanted: Wanted, session_id: str | None) -> Response:
+        known, ref = self._registry, wanted.ref or ""
         if action is Action.START:
-            work = self._start_job(payload, ref, session_id)
+            work = self._start_job(payload, ref, wanted.token, session_id)
         elif action is Action.STATUS:
             work = known.find(ref)
         else:
@@ -115,13 +116,13 @@ class Agent:
         text = state_json(known.boot_id, ref, work, ping, stopped_before=action is Action.START)
         return Response(text, media_type="application/json")
 
-    def _start_job(self, payload: object, ref: str, session_id: str | None) -> Work | None:
+    def _start_job(self, payload: object, ref: str, token: str | None, session_id: str | None) -> Work | None:
         handler = self._job
         if handler is None:
             raise HTTPException(406, f"this agent answers {self._modes()} only")
 
         def start() -> Work:
-            work = Work(Job(ref, session_id))
+            work = _work(Job(ref, session_id, door_of(token)))
             # AgentCore keeps the session while the SDK counts a task, and reports HealthyBusy.
             task = self.app.add_async_task(ref)
             work.outcome.add_done_callback(lambda _: self.app.complete_async_task(task))
@@ -133,6 +134,13 @@ class Agent:
     def _modes(self) -> str:
         handlers = {"sync": self._sync, "stream": self._stream, "jobs": self._job}
         return " and ".join(name for name, handler in handlers.items() if handler is not None) or "nothing"
+
+
+def _work(turn: Turn) -> Work:
+    work = Work(turn)
+    if turn.tools is not None:
+        turn.tools.keep(work.outcome)
+    return work
 
 
 async def _as_json(work: Awaitable[Any]) -> str:

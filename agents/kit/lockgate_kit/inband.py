@@ -12,6 +12,7 @@ from starlette.exceptions import HTTPException
 PREFIX = "X-Amzn-Bedrock-AgentCore-Runtime-Custom-Lockgate-"
 ACTION_HEADER = PREFIX + "Action"
 REF_HEADER = PREFIX + "Ref"
+TOKEN_HEADER = PREFIX + "Token"
 
 
 class Action(StrEnum):
@@ -30,6 +31,7 @@ class Wanted:
     ref: str | None
     takes_stream: bool
     takes_anything: bool
+    token: str | None = None
 
 
 def read(headers: Mapping[str, str]) -> Wanted:
@@ -45,6 +47,7 @@ def read(headers: Mapping[str, str]) -> Wanted:
         ref,
         takes_stream="text/event-stream" in accepted,
         takes_anything="*/*" in accepted,
+        token=headers.get(TOKEN_HEADER),
     )
 
 

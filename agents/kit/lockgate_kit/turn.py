@@ -6,6 +6,8 @@ Safe to use from any thread. Nothing of it comes from the input, so a tenant can
 import threading
 from dataclasses import dataclass
 
+from lockgate_kit.tools import ToolDoor
+
 MESSAGE_LIMIT = 500
 
 
@@ -28,9 +30,11 @@ class Progress:
 class Turn:
     """One call of a handler. `ref` is the platform's id for it, None when called without Lockgate."""
 
-    def __init__(self, ref: str | None, session_id: str | None) -> None:
+    def __init__(self, ref: str | None, session_id: str | None, tools: ToolDoor | None = None) -> None:
         self.ref = ref
         self.session_id = session_id
+        # Where it may call tools for the tenant; None for an agent without tools, and outside Lockgate.
+        self.tools = tools
         self._stop_asked = threading.Event()
         self._lock = threading.Lock()
         self._usage: Usage | None = None
@@ -65,8 +69,8 @@ class Turn:
 class Job(Turn):
     """One run of a job handler. It goes on after the request that started it was answered."""
 
-    def __init__(self, ref: str | None, session_id: str | None) -> None:
-        super().__init__(ref, session_id)
+    def __init__(self, ref: str | None, session_id: str | None, tools: ToolDoor | None = None) -> None:
+        super().__init__(ref, session_id, tools)
         self._progress: Progress | None = None
 
     def progress(self, percent: float, message: str | None = None) -> None:

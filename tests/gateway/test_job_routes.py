@@ -1,7 +1,7 @@
 """A tenant's jobs over HTTP: submitting once however often asked, following, cancelling, reading large results."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
@@ -12,10 +12,13 @@ from boto3.dynamodb.conditions import Attr
 
 from gateway.routes.jobs import RESULT_LIMIT_BYTES
 from jobs import records
+from jobs.queue import JobQueue
 from jobs.store import INLINE_LIMIT_BYTES, JobStore
 from tenancy.clock import SystemClock
-from tenancy.data_models import JobRecord, Status
+from tenancy.context import TenantContext
+from tenancy.data_models import AgentVersion, JobRecord, Status
 from tenancy.ids import JobId
+from tenancy.steps import Step
 from tenancy.tiers import LimitOverrides
 from tests.conftest import Aws
 from tests.flows.events import Event, events_of
@@ -94,11 +97,41 @@ async def test_a_hundred_requests_with_one_key_make_one_job(jobs: Jobs) -> None:
     assert [one["jobId"] for one in listed] == [answers[0].body["jobId"]]  # type: ignore[attr-defined]
 
 
-async def test_only_what_became_a_job_counts_against_the_day(jobs: Jobs) -> None:
-    for _ in range(3):
-        await asyncio.gather(*(jobs.submit("k") for _ in range(4)))
-    for number in range(11):
-        assert (await jobs.submit(f"other-{number}")).status == 202
+@dataclass(frozen=True)
+class Late:
+    """Submits jobs only after another process was heard with the same key."""
+
+    queue: JobQueue
+    jobs: Jobs
+
+    async def submit(
+        self, ctx: TenantContext, agent: AgentVersion, *, also: Callable[[JobRecord], Sequence[Step]], **rest: object
+    ) -> JobRecord:
+        rival = records.accepted(
+            ctx,
+            agent,
+            SystemClock().now(),
+            timeout_s=60,
+            principal="rival",
+            request_id="req",
+            metadata_json=None,
+            webhook_id=None,
+            traceparent=None,
+        )
+        await self.jobs.store.create(rival, b"1", also(rival))
+        return await self.queue.submit(ctx, agent, also=also, **rest)  # type: ignore[arg-type]  # passed on as it came
+
+
+async def test_who_was_heard_on_another_process_answers_and_only_its_job_counts_against_the_day(jobs: Jobs) -> None:
+    submissions = jobs.whole.process.parts.path.submissions
+    queue = submissions.jobs
+    object.__setattr__(submissions, "jobs", Late(queue, jobs))
+    lost = await jobs.submit("k")
+    assert (lost.status, lost.headers["Idempotency-Replayed"]) == (202, "true")
+    assert (await jobs.job(JobId(str(lost.body["jobId"])))).principal == "rival"
+    assert len((await jobs.whole.get("/v1/jobs")).body["items"]) == 1  # type: ignore[arg-type]
+    object.__setattr__(submissions, "jobs", queue)
+    assert [(await jobs.submit(f"other-{number}")).status for number in range(12)] == [202] * 12
     assert (await jobs.submit("one-more")).code == "daily_limit"
     assert (await jobs.submit("k")).status == 202
 

@@ -42,12 +42,14 @@ class SigV4Authorizer:
 
     async def headers(self, call: Outgoing) -> Mapping[str, str]:
         """Return date, token and signature."""
+        long = len(call.body) > _LONG_BODY_BYTES
+        digest = await asyncio.to_thread(_sha256, call.body) if long else _sha256(call.body)
         return self._signer.sign(
             call.method,
             call.path,
             call.query,
             call.headers,
-            await _sha256(call.body),
+            digest,
             credentials=await self._credentials.get_frozen_credentials(),
             now=self._clock.now(),
         )
@@ -64,8 +66,5 @@ class BearerAuthorizer:
         return {"Authorization": f"Bearer {await self._token()}"}
 
 
-async def _sha256(body: bytes) -> str:
-    if len(body) <= _LONG_BODY_BYTES:
-        return hashlib.sha256(body).hexdigest()
-    digest = await asyncio.to_thread(hashlib.sha256, body)
-    return digest.hexdigest()
+def _sha256(body: bytes) -> str:
+    return hashlib.sha256(body).hexdigest()

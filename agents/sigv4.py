@@ -9,6 +9,7 @@ import hmac
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from operator import itemgetter
 from typing import Final, Protocol, TypeVar
 from urllib.parse import quote
 
@@ -73,8 +74,9 @@ class SigV4Signer:
         self._region = region
         self._service = service
         self._second, self._text = 0, ""
-        self._keys: dict[tuple[str, str], bytes] = {}
+        self._keys: dict[tuple[str, str], _Mac] = {}
         self._paths: dict[str, str] = {}
+        self._orders: dict[tuple[str, ...], _Order] = {}
 
     def sign(
         self,
@@ -96,16 +98,16 @@ class SigV4Signer:
         added = {"X-Amz-Date": timestamp}
         if credentials.token is not None:
             added["X-Amz-Security-Token"] = credentials.token
-        pairs = sorted((name.lower(), _collapsed(value)) for name, value in (*headers.items(), *added.items()))
-        signed = ";".join([name for name, _ in pairs])
-        lines = "\n".join([f"{name}:{value}" for name, value in pairs])
-        request = f"{method}\n{self._encoded(path)}\n{query}\n{lines}\n\n{signed}\n{body_sha256}"
+        given = {**headers, **added}
+        order = self._order((*given,))
+        lines = "".join([f"{lower}:{_collapsed(given[name])}\n" for name, lower in order.names])
+        request = f"{method}\n{self._encoded(path)}\n{query}\n{lines}\n{order.signed}\n{body_sha256}"
         scope = day + self._scope_tail
         text = f"AWS4-HMAC-SHA256\n{timestamp}\n{scope}\n{hashlib.sha256(request.encode()).hexdigest()}"
-        signature = hmac.digest(self._key(credentials, day), text.encode(), "sha256").hex()
+        signature = self._key(credentials, day).of(text.encode())
         added["Authorization"] = (
             f"AWS4-HMAC-SHA256 Credential={credentials.access_key}/{scope}, "
-            f"SignedHeaders={signed}, Signature={signature}"
+            f"SignedHeaders={order.signed}, Signature={signature}"
         )
         return added
 
@@ -115,15 +117,24 @@ class SigV4Signer:
             self._second, self._text = second, f"{now:%Y%m%dT%H%M%SZ}"
         return self._text
 
-    def _key(self, credentials: FrozenCredentials, day: str) -> bytes:
+    def _key(self, credentials: FrozenCredentials, day: str) -> "_Mac":
         # By the secret, not by the id: nothing forces ids to be unique.
-        key = self._keys.get((credentials.secret_key, day))
-        if key is None:
+        mac = self._keys.get((credentials.secret_key, day))
+        if mac is None:
             key = ("AWS4" + credentials.secret_key).encode()
             for part in (day, self._region, self._service, "aws4_request"):
                 key = hmac.digest(key, part.encode(), "sha256")
-            _remember(self._keys, (credentials.secret_key, day), key)
-        return key
+            mac = _Mac(key)
+            _remember(self._keys, (credentials.secret_key, day), mac)
+        return mac
+
+    def _order(self, names: tuple[str, ...]) -> "_Order":
+        order = self._orders.get(names)
+        if order is None:
+            pairs = tuple(sorted(((name, name.lower()) for name in names), key=itemgetter(1)))
+            order = _Order(pairs, ";".join(lower for _, lower in pairs))
+            _remember(self._orders, names, order)
+        return order
 
     def _encoded(self, path: str) -> str:
         encoded = self._paths.get(path)
@@ -131,6 +142,30 @@ class SigV4Signer:
             encoded = quote(path, safe="/-_.~")
             _remember(self._paths, path, encoded)
         return encoded
+
+
+@dataclass(frozen=True, slots=True)
+class _Order:
+    """The headers of a kind of request in the order in which they are signed, and how that is told."""
+
+    names: tuple[tuple[str, str], ...]
+    signed: str
+
+
+class _Mac:
+    """HMAC-SHA256 under one key of 32 bytes, which is taken in once and not for each message (RFC 2104, 4)."""
+
+    def __init__(self, key: bytes) -> None:
+        block = key.ljust(64, b"\0")
+        self._inner = hashlib.sha256(bytes(byte ^ 0x36 for byte in block))
+        self._outer = hashlib.sha256(bytes(byte ^ 0x5C for byte in block))
+
+    def of(self, message: bytes) -> str:
+        """Return the message's code in hexadecimal digits."""
+        inner, outer = self._inner.copy(), self._outer.copy()
+        inner.update(message)
+        outer.update(inner.digest())
+        return outer.hexdigest()
 
 
 def _collapsed(value: str) -> str:

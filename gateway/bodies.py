@@ -50,6 +50,10 @@ class _Sliced(msgspec.Struct):
     input: msgspec.Raw
 
 
+# Of these nothing but the input is to be looked at.
+_BARE: Final = InvocationRequest(input=None)
+# Fewer bytes than this make too little to set the garbage collector off.
+_SMALL_BYTES: Final = 65_536
 _SLICER = msgspec.json.Decoder(_Sliced)
 _MEMBERS: Final = frozenset(field.alias or name for name, field in InvocationRequest.model_fields.items())
 
@@ -95,6 +99,8 @@ async def read_json(request: web.Request, limit_bytes: int, pace: Pace = PACE) -
 
 def parse_invocation(body: bytes) -> InvocationBody:
     """Validate a whole body; raises BodyMalformedError or FieldsInvalidError."""
+    if len(body) <= _SMALL_BYTES:
+        return _parse(body)
     with _undisturbed():
         return _parse(body)
 
@@ -113,7 +119,8 @@ def _parse(body: bytes) -> InvocationBody:
         # It goes on as its bytes. What it was parsed into is many times their size, and must not live as long.
         loaded["input"] = None
     try:
-        parsed = InvocationRequest.model_validate(loaded, by_alias=True, by_name=False)
+        bare = loaded.keys() == _BARE.model_fields_set
+        parsed = _BARE if bare else InvocationRequest.model_validate(loaded, by_alias=True, by_name=False)
         return InvocationBody(bytes(_SLICER.decode(body).input), parsed)
     except ValidationError as refused:
         raise field_faults([dict(error) for error in refused.errors()]) from None
@@ -149,6 +156,12 @@ async def _read(request: web.Request, limit_bytes: int, pace: Pace) -> bytes:
     parts: list[bytes] = []
     size = 0
     try:
+        if request.content.is_eof():
+            # All that there is came together with its head: no reason to take the time.
+            body = request.content.read_nowait()
+            if len(body) > limit_bytes:
+                raise BodyTooLargeError(limit_bytes)
+            return body
         async with asyncio.timeout(pace.grace_s) as deadline:
             async for part in request.content.iter_any():
                 size += len(part)

@@ -8,6 +8,7 @@ import hashlib
 import re
 import secrets
 from datetime import datetime
+from functools import lru_cache
 from typing import Final, NewType
 
 from tenancy.errors import InvalidIdError
@@ -36,6 +37,9 @@ _ALPHABET: Final = "0123456789abcdefghjkmnpqrstvwxyz"
 # Two digits at a time.
 _PAIRS: Final = [high + low for high in _ALPHABET for low in _ALPHABET]
 _SHIFTS: Final = range(120, -1, -10)
+_TIME_SHIFTS: Final = range(40, -1, -10)
+# A random byte as a digit, each digit for eight of the bytes: none is likelier than another.
+_DIGIT_OF: Final = bytes(ord(_ALPHABET[byte % 32]) for byte in range(256))
 
 
 def parse_tenant_id(text: str) -> TenantId:
@@ -146,8 +150,12 @@ def _parse_record(prefix: str, text: str, kind: str) -> str:
 
 
 def _sortable(now: datetime) -> str:
-    number = (int(now.timestamp() * 1000) << 80) | secrets.randbits(80)
-    return _digits(number, _SHIFTS)
+    return _digits_of_time(int(now.timestamp() * 1000)) + secrets.token_bytes(16).translate(_DIGIT_OF).decode()
+
+
+@lru_cache(maxsize=8)  # a request and its invocation mostly begin in one millisecond
+def _digits_of_time(milliseconds: int) -> str:
+    return _digits(milliseconds, _TIME_SHIFTS)
 
 
 def _digits(number: int, shifts: range) -> str:

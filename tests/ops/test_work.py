@@ -23,7 +23,7 @@ from tenancy.platform_store import PlatformStore
 from tests.conftest import REGION, Aws
 from tests.devstack.runtime.sdk import PYTHON, Sdk
 from tests.jobs.conftest import Floor, make_floor
-from tests.jobs.parts import make_agent
+from tests.jobs.parts import make_agent, make_context
 
 pytestmark = pytest.mark.stack
 
@@ -71,6 +71,8 @@ async def working(
         redis = connect(redis_url)
         stack.push_async_callback(redis.aclose)
         floor = make_floor(aws, redis, SystemClock(), tenant_id(), agent)
+        # A tenant that is not served has its jobs wait.
+        await floor.stores.db(floor.tenant_id).put(make_context(floor.tenant_id).tenant)
         variables = {
             "LOCKGATE_REDIS_URL": redis_url,
             "LOCKGATE_TABLE_PREFIX": aws.table_prefix,

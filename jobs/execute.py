@@ -15,6 +15,7 @@ from typing import Final, assert_never
 
 import structlog
 
+from agents.behalf import OnBehalf
 from agents.errors import AgentUnknownError, RuntimeFaultError
 from agents.invocation import TraceHeaders
 from jobs import backoff, records
@@ -183,7 +184,8 @@ class Execute:
 
     async def _start(self, held: Held, agent: AgentVersion, body: bytes) -> Seen:
         job = held.job
-        start = self._runtime.start_job(agent, job.session_id, job.job_id, body, TraceHeaders(job.traceparent))
+        behalf, trace = OnBehalf(job.tenant_id, job.principal), TraceHeaders(job.traceparent)
+        start = self._runtime.start_job(agent, job.session_id, job.job_id, body, trace, behalf=behalf)
         answer = await self._leases.while_held(job, start)
         finding = find(answer, job, self._clock.now())
         if isinstance(finding, Busy):

@@ -6,6 +6,7 @@ however often it is started. Each question has a time limit of its own, kept by 
 
 from typing import Protocol
 
+from agents.behalf import OnBehalf
 from agents.inband import InbandStatus
 from agents.invocation import TraceHeaders
 from tenancy.data_models import AgentVersion
@@ -24,9 +25,19 @@ class JobRuntime(Protocol):
     """Speaks in-band to a job's session. Everything raises RuntimeFaultError."""
 
     async def start_job(
-        self, agent: AgentVersion, session_id: SessionId, job_id: JobId, body: bytes, trace: TraceHeaders
+        self,
+        agent: AgentVersion,
+        session_id: SessionId,
+        job_id: JobId,
+        body: bytes,
+        trace: TraceHeaders,
+        *,
+        behalf: OnBehalf | None = None,
     ) -> InbandStatus:
-        """Start the job and return how it stands; one that was started before is left as it is."""
+        """Start the job and return how it stands; one that was started before is left as it is.
+
+        `behalf` is for whom its tools may be called.
+        """
         ...
 
     async def probe_job(self, agent: AgentVersion, session_id: SessionId, job_id: JobId) -> InbandStatus:

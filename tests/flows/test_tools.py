@@ -99,6 +99,15 @@ async def test_a_plain_http_tool_answers_through_the_same_door(globex: Caller, l
     assert await log.calls() == [("weather", "globex", "tool-agent")]
 
 
+async def test_a_job_uses_tools_too(acme: Caller, log: ToolLog) -> None:
+    accepted, job = await acme.post(AGENT, {"input": {"tool": "clock"}}, {"Prefer": "respond-async"})
+    assert accepted.status == 202
+    async with asyncio.timeout(30):
+        while job["status"] in {"queued", "running"}:
+            _, job = await acme.get(f"/v1/jobs/{job['jobId']}")
+    assert (job["status"], await log.calls()) == ("succeeded", [("clock", "acme", "tool-agent")])
+
+
 async def test_a_streaming_agent_uses_tools_too(acme: Caller, log: ToolLog) -> None:
     body = {"input": {"tool": "clock"}}
     headers = {"Accept": "text/event-stream"}

@@ -6,6 +6,7 @@ from typing import NoReturn
 
 import aioboto3
 
+from agents.behalf import OnBehalf
 from agents.inband import InbandStatus
 from agents.invocation import TraceHeaders
 from jobs.ticks import connect
@@ -22,7 +23,14 @@ class HangingRuntime(FakeRuntime):
     """Starts hang for good."""
 
     async def start_job(
-        self, agent: AgentVersion, session_id: SessionId, job_id: JobId, body: bytes, trace: TraceHeaders
+        self,
+        agent: AgentVersion,
+        session_id: SessionId,
+        job_id: JobId,
+        body: bytes,
+        trace: TraceHeaders,
+        *,
+        behalf: OnBehalf | None = None,
     ) -> InbandStatus:
         sys.stdout.write("starting\n")
         sys.stdout.flush()

@@ -9,6 +9,7 @@ from typing import Literal, get_args
 
 import orjson
 
+from agents.behalf import OnBehalf
 from agents.errors import AgentUnknownError, RuntimeFaultError
 from agents.inband import InbandStatus, JobError
 from agents.invocation import TraceHeaders
@@ -127,7 +128,14 @@ class FakeRuntime:
         del self._processes[session_id]
 
     async def start_job(
-        self, agent: AgentVersion, session_id: SessionId, job_id: JobId, body: bytes, trace: TraceHeaders
+        self,
+        agent: AgentVersion,
+        session_id: SessionId,
+        job_id: JobId,
+        body: bytes,
+        trace: TraceHeaders,
+        *,
+        behalf: OnBehalf | None = None,
     ) -> InbandStatus:
         self._fault("start", self.before)
         if self.gates:

@@ -14,14 +14,14 @@ from structlog.testing import capture_logs
 from jobs import ticks
 from jobs.execute import TickOutcome
 from jobs.lease import LEASE_S, Tick
-from jobs.ticks import PAY_EVERY_S, connect
+from jobs.ticks import PAY_EVERY_S, WEBHOOKS, connect
 from jobs.worker import RunTick, TickWorker, job_line
 from ops.devstack.process import free_port, stop
 from ops.devstack.stores import start_redis
 from tenancy.clock import SystemClock
 from tenancy.data_models import JobRecord, Status
 from tenancy.errors import StoreUnavailableError
-from tenancy.ids import TenantId
+from tenancy.ids import TenantId, event_id_of
 from tests.clock import FakeClock
 from tests.conftest import Aws
 from tests.jobs.conftest import Floor, make_floor
@@ -80,14 +80,19 @@ async def until_status(floor: Floor, job: JobRecord, status: Status) -> JobRecor
     return await floor.job(job)
 
 
-async def test_a_worker_drives_jobs_to_their_results_and_leaves_nothing_in_redis(live: Floor) -> None:
+async def test_a_worker_drives_jobs_to_their_results_and_leaves_nothing_in_redis_but_the_events_of_their_ends(
+    live: Floor,
+) -> None:
     jobs = [await live.submit(b'{"prompt":"hi","durationS":0.5}') for _ in range(5)]
     async with working(live):
         for job in jobs:
             done = await until_status(live, job, Status.SUCCEEDED)
             assert await live.store.result(done) == b'{"echo": "hi"}'
     assert live.runtime.effects == {job.job_id: 1 for job in jobs}
-    assert [key for key in await live.redis.keys("*") if b"health-check" not in key] == []
+    events = {event_id_of(job.job_id) for job in jobs}
+    assert {told[2] for told in await live.told()} == events
+    left = {f"arq:job:{event}".encode() for event in events} | {WEBHOOKS.encode()}
+    assert {key for key in await live.redis.keys("*") if b"health-check" not in key} == left
 
 
 async def test_a_tick_that_the_store_failed_is_run_again(live: Floor) -> None:

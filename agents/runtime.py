@@ -7,8 +7,7 @@ re-encode (see agents.sigv4).
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final
@@ -41,6 +40,7 @@ from tenancy.admission import Permit
 from tenancy.clock import Clock
 from tenancy.data_models import AgentVersion, Mode
 from tenancy.errors import TenantAccessViolation
+from tenancy.held import Held
 from tenancy.ids import InvocationId, JobId, SessionId
 
 SESSION_HEADER: Final = "X-Amzn-Bedrock-AgentCore-Runtime-Session-Id"
@@ -113,9 +113,11 @@ class AgentCore:
         self._token = token
         self._targets: dict[tuple[str, str, str], _Target] = {}
 
-    @asynccontextmanager
-    async def __call__(self, permit: Permit, invocation: Invocation) -> AsyncIterator[Answer]:
+    def __call__(self, permit: Permit, invocation: Invocation) -> Held[Answer]:
         """Open the invocation; raises RuntimeFaultError, and TenantAccessViolation for a permit that is not its own."""
+        return Held(self._open(permit, invocation))
+
+    async def _open(self, permit: Permit, invocation: Invocation) -> tuple[Answer, Callable[[], None]]:
         _require_own(permit, invocation)
         streams = invocation.mode is Mode.STREAM
         headers = _headers(
@@ -132,10 +134,12 @@ class AgentCore:
             begin_s=self._timeouts.sync_s,
         )
         try:
-            yield _answer(answer, invocation.session_id, invocation.mode, self._limits)
-        finally:
-            # Only an answer that was all here has given its connection back before.
+            read = _answer(answer, invocation.session_id, invocation.mode, self._limits)
+        except RuntimeFaultError:
             answer.close()
+            raise
+        # Only an answer that was all here has given its connection back before it is closed.
+        return read, answer.close
 
     async def stop(self, agent: AgentVersion, session_id: SessionId) -> None:
         """End a session and all it runs; one that is gone is fine. Raises RuntimeFaultError."""

@@ -4,14 +4,14 @@ A request: the tenant's status, then its rate. An invocation besides: the agent'
 that is held to the last byte of the answer. What was spent for an invocation that is refused after all goes back.
 """
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from tenancy.context import TenantContext
 from tenancy.data_models import AgentVersion, TenantStatus
 from tenancy.days import Days
 from tenancy.errors import ConcurrencyLimitError, TenantSuspendedError, TierTooLowError
+from tenancy.held import Held
 from tenancy.ids import InvocationId
 from tenancy.rates import Rates, RateState
 from tenancy.slots import Slots
@@ -49,16 +49,17 @@ class Admission:
             raise TenantSuspendedError
         return await self.rates.take(ctx.tenant_id, ctx.limits)
 
-    @asynccontextmanager
-    async def invocation(
-        self, ctx: TenantContext, agent: AgentVersion, invocation_id: InvocationId
-    ) -> AsyncIterator[Permit]:
+    def invocation(self, ctx: TenantContext, agent: AgentVersion, invocation_id: InvocationId) -> Held[Permit]:
         """Admit an invocation for the block; raises TierTooLowError, DailyLimitError, ConcurrencyLimitError."""
+        return Held(self._invocation(ctx, agent, invocation_id))
+
+    async def _invocation(
+        self, ctx: TenantContext, agent: AgentVersion, invocation_id: InvocationId
+    ) -> tuple[Permit, Callable[[], None]]:
         limits = ctx.limits
         permit = await self.job(ctx, agent)
         try:
-            async with self.slots.held(ctx.tenant_id, limits.concurrent_streams, invocation_id):
-                yield permit
+            return permit, await self.slots.take(ctx.tenant_id, limits.concurrent_streams, invocation_id)
         except ConcurrencyLimitError:
             self.days.put_back(ctx.tenant_id, limits.invocations_per_day)
             raise

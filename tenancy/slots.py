@@ -15,6 +15,7 @@ from typing import Final
 
 from tenancy.clock import Clock
 from tenancy.errors import ConcurrencyLimitError
+from tenancy.held import Held
 from tenancy.ids import InvocationId, TenantId
 from tenancy.keys import blocks_key, slots_key
 from tenancy.trips import RedisAwayError, RoundTrips, Script
@@ -80,22 +81,30 @@ class Slots:
         self._leased: dict[TenantId, set[InvocationId]] = {}
         self._blocks: dict[TenantId, _Block] = {}
 
-    @asynccontextmanager
-    async def held(self, tenant_id: TenantId, cap: int, invocation_id: InvocationId) -> AsyncIterator[None]:
+    def held(self, tenant_id: TenantId, cap: int, invocation_id: InvocationId) -> Held[None]:
         """Hold a slot for the block; raises ConcurrencyLimitError."""
+
+        async def begin() -> tuple[None, Callable[[], None]]:
+            return None, await self.take(tenant_id, cap, invocation_id)
+
+        return Held(begin())
+
+    async def take(self, tenant_id: TenantId, cap: int, invocation_id: InvocationId) -> Callable[[], None]:
+        """Take a slot and return how it is given back; raises ConcurrencyLimitError."""
         if self._running[tenant_id] >= cap:
             raise ConcurrencyLimitError
         self._running[tenant_id] += 1
         try:
             give_back = await (self._claim if cap <= EXACT_CAP else self._enter)(tenant_id, cap, invocation_id)
-            try:
-                yield
-            finally:
-                give_back()
-        finally:
-            self._running[tenant_id] -= 1
-            if self._running[tenant_id] == 0:
-                del self._running[tenant_id]
+        except BaseException:
+            self._left(tenant_id)
+            raise
+
+        def end() -> None:
+            give_back()
+            self._left(tenant_id)
+
+        return end
 
     @asynccontextmanager
     async def renewing(self) -> AsyncIterator[None]:
@@ -114,6 +123,11 @@ class Slots:
         """Return once what is held agrees with what is used."""
         while asking := [block.asking for block in self._blocks.values() if block.asking is not None]:
             await asyncio.wait(asking)
+
+    def _left(self, tenant_id: TenantId) -> None:
+        self._running[tenant_id] -= 1
+        if self._running[tenant_id] == 0:
+            del self._running[tenant_id]
 
     async def _claim(self, tenant_id: TenantId, cap: int, invocation_id: InvocationId) -> Callable[[], None]:
         """Claim a slot of its own for the invocation; return how it is given back."""

@@ -4,6 +4,7 @@ Every key, prefix and copy source is checked here to lie under `tenants/{tenantI
 the way can read as another key. It suffices alone, as does the guard on the client.
 """
 
+import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final, Never
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
 _MISSING: Final = frozenset({"NoSuchKey", "404"})
 _STEPS: Final = frozenset({".", ".."})
+# Within a job's lease. The client's own read timeout does not hold while S3 has not said `100 Continue`.
+PUT_LIMIT_S: Final = 20.0
 
 
 class TenantScopedS3:
@@ -42,7 +45,8 @@ class TenantScopedS3:
     async def put(self, key: str, body: bytes, content_type: str) -> None:
         """Store an object whole."""
         with self._acting("PutObject", key):
-            await self._client.put_object(Bucket=self._bucket, Key=key, Body=body, ContentType=content_type)
+            async with asyncio.timeout(PUT_LIMIT_S):
+                await self._client.put_object(Bucket=self._bucket, Key=key, Body=body, ContentType=content_type)
 
     async def get(self, key: str) -> bytes | None:
         """Return an object's bytes, or None."""

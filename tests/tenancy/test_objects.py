@@ -1,5 +1,6 @@
 """The objects' door, alone: over an unguarded client on the real store."""
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from typing import TypeAlias
 
@@ -8,6 +9,7 @@ import pytest
 from aiohttp import web
 from botocore.exceptions import ClientError
 
+from tenancy import objects
 from tenancy.errors import StoreUnavailableError, TenantAccessViolation
 from tenancy.ids import TenantId
 from tenancy.objects import TenantScopedS3
@@ -176,6 +178,27 @@ async def test_a_body_that_does_not_arrive_whole_is_a_fault_that_may_pass(
     async with faulty(aws, answer) as store:
         with pytest.raises(StoreUnavailableError):
             await store.doors.s3(own).get(f"tenants/{own}/secret")
+
+
+async def test_a_put_that_the_store_never_lets_begin_is_a_fault_that_may_pass(
+    aws: Aws, own: TenantId, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(objects, "PUT_LIMIT_S", 0.5)
+
+    async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        # Never `100 Continue`: the client waits for it without end.
+        await reader.read()
+        writer.close()
+
+    async with await asyncio.start_server(silent, "127.0.0.1", 0) as server:
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        async with aws.session.client("s3", endpoint_url=url) as s3:
+            doors = TenantStores(
+                aws.dynamodb, s3, table_prefix=aws.table_prefix, bucket=aws.bucket, on_violation=Violations()
+            )
+            async with asyncio.timeout(30):
+                with pytest.raises(StoreUnavailableError):
+                    await doors.s3(own).put(f"tenants/{own}/large", b"x" * 40_000, "text/plain")
 
 
 async def test_a_refusal_by_aws_is_a_bug_and_stays_one(aws: Aws, own: TenantId) -> None:

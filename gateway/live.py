@@ -35,6 +35,12 @@ class InvocationSuspendedError(EndedEarlyError):
     code = "tenant_suspended"
 
 
+class InvocationOverBudgetError(EndedEarlyError):
+    """Its time is paid no more."""
+
+    code = "budget_exceeded"
+
+
 class InvocationDrainedError(EndedEarlyError):
     """The process serving it had to end."""
 

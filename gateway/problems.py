@@ -81,6 +81,9 @@ _TABLE: Final[dict[type[BaseException], _Row]] = {
     ),
     gateway.RoleMissingError: _Row(403, "Role missing", "The credentials lack the role this route needs; see role."),
     gateway.TenantMismatchError: _Row(
+    live.InvocationOverBudgetError: _Row(
+        402, "Budget exceeded", "The month's budget, or what this invocation was given, does not cover it."
+    ),
         403, "Tenant mismatch", "X-Tenant-Id names another tenant than the credentials belong to. Leave it out."
     ),
     gateway.IdentityUnavailableError: _Row(
@@ -111,6 +114,12 @@ _TABLE: Final[dict[type[BaseException], _Row]] = {
         422, "Key reused", "The Idempotency-Key was used for another request. Choose a new key for a new request."
     ),
     tenancy.IdempotencyRunningError: _Row(
+    tenancy.BudgetExceededError: _Row(
+        402, "Budget exceeded", "The month's budget, or what this invocation was given, does not cover it."
+    ),
+    tenancy.BudgetUnknownError: _Row(
+        503, "Budget unavailable", "What is left of the month's budget cannot be told now. Try again.", _SOON
+    ),
         409, "Still running", "The request that came first with this Idempotency-Key still runs. Try again.", _SOON
     ),
     tenancy.AnswerNotKeptError: _Row(

@@ -6,7 +6,7 @@ as JSON text, never unpacked: what an agent answered is what a tenant reads.
 """
 
 from abc import ABC, abstractmethod
-from datetime import datetime
+from datetime import date, datetime
 from enum import StrEnum
 from functools import cache
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, NamedTuple, Self, TypeAlias
@@ -24,7 +24,9 @@ from tenancy.ids import (
     SessionId,
     TenantId,
     WebhookId,
+    moment_of,
 )
+from tenancy.prices import Price
 from tenancy.tables import Table
 from tenancy.tiers import LimitOverrides, Tier
 
@@ -486,13 +488,14 @@ class UsageRecord(TenantItem):
     TABLE = tables.USAGE
     SORT_PREFIX = "DAY#"
 
-    record_id: str
+    record_id: InvocationId | JobId
     agent: AgentName
     agent_version: str
     mode: Mode
     outcome: Status
     input_tokens: int = Field(ge=0)
     output_tokens: int = Field(ge=0)
+    # The agent did not say how many tokens it used.
     estimated: bool
     chunks: int = Field(ge=0)
     answer_bytes: int = Field(ge=0)
@@ -501,9 +504,61 @@ class UsageRecord(TenantItem):
     cost_microusd: Microusd
     settled_at: AwareDatetime
 
+    @property
+    def day(self) -> date:
+        """The UTC day it began on, which its id tells: to settle it again is to write the same item."""
+        return moment_of(self.record_id).date()
+
+    @classmethod
+    def prefix_of(cls, day: date) -> str:
+        """Return what the sort keys of a day's records begin with."""
+        return f"{cls.SORT_PREFIX}{day.isoformat()}#"
+
     def sort_key(self) -> str:
-        """Sort by the day it settled on, then by the invocation's or job's id."""
-        return self.SORT_PREFIX + f"{self.settled_at:%Y-%m-%d}#{self.record_id}"
+        """Sort by the day it began on, then by the invocation's or job's id."""
+        return self.prefix_of(self.day) + self.record_id
+
+
+class UsageSums(BaseModel):
+    """What some of the ledger's lines come to; `estimated` is how many of them hold an estimate."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    records: int = 0
+    estimated: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
+    chunks: int = 0
+    answer_bytes: int = 0
+    runtime_ms: int = 0
+    tool_calls: int = 0
+    cost_microusd: int = 0
+
+
+class UsageLine(UsageSums):
+    """What a day's lines of one agent in one mode come to."""
+
+    agent: AgentName
+    mode: Mode
+
+
+class UsageDay(TenantItem):
+    """A day that is over, added up; nothing is lost with it, for it is made of the day's records."""
+
+    TABLE = tables.USAGE
+    SORT_PREFIX = "ROLLUP#"
+
+    day: date
+    lines: tuple[UsageLine, ...]
+
+    @classmethod
+    def key_to(cls, tenant_id: TenantId, day: date) -> Key:
+        """Return the key of a tenant's day."""
+        return cls.key_of(tenant_id, day.isoformat())
+
+    def sort_key(self) -> str:
+        """Return the day."""
+        return self.SORT_PREFIX + self.day.isoformat()
 
 
 class IdempotencyRecord(TenantItem):
@@ -633,6 +688,8 @@ class AgentVersion(StoredItem):
     tools: tuple[ToolName, ...] = Field(default=(), max_length=24)
     # The JSON Schema that inputs are held to; without one any JSON is taken.
     input_schema_json: str | None = None
+    # What it costs; without one it is free.
+    price: Price | None = None
     created_at: AwareDatetime
 
     def key(self) -> Key:

@@ -151,3 +151,15 @@ class ConcurrencyLimitError(LimitError):
     """As many of the tenant's invocations run as may run at once."""
 
     code = "concurrency_limit"
+
+
+class BudgetExceededError(LockgateError):
+    """What it would cost is more than is left of the tenant's month, or of what the caller gave it."""
+
+    code = "budget_exceeded"
+
+
+class BudgetUnknownError(LockgateError):
+    """How much is left of the tenant's month cannot be told now."""
+
+    code = "budget_unavailable"

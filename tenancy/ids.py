@@ -7,7 +7,7 @@ the time they were made (48-bit milliseconds, then 80 random bits, Crockford bas
 import hashlib
 import re
 import secrets
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Final, NewType
 
@@ -118,6 +118,20 @@ def new_event_id(now: datetime) -> EventId:
 def event_id_of(job_id: JobId) -> EventId:
     """Return the id of the one event that tells of a job's end."""
     return EventId("evt_" + job_id.removeprefix("job_"))
+
+
+def event_id_once(*parts: str, at: datetime) -> EventId:
+    """Return the id of the one event that tells of what `parts` name, always at the same `at`."""
+    digest = hashlib.sha256(" ".join(parts).encode()).digest()
+    return EventId("evt_" + _digits((int(at.timestamp() * 1000) << 80) | int.from_bytes(digest[:10]), _SHIFTS))
+
+
+def moment_of(record_id: str) -> datetime:
+    """Return when an id was made, to the millisecond."""
+    milliseconds = 0
+    for digit in record_id.partition("_")[2][:10]:
+        milliseconds = milliseconds * 32 + _ALPHABET.index(digit)
+    return datetime.fromtimestamp(milliseconds / 1000, UTC)
 
 
 def delivery_id_of(event_id: EventId, webhook_id: WebhookId, at: datetime) -> DeliveryId:

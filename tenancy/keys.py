@@ -2,7 +2,7 @@
 
 from datetime import date
 
-from tenancy.ids import SessionId, TenantId
+from tenancy.ids import InvocationId, SessionId, TenantId
 
 
 def turn_key(tenant_id: TenantId, session_id: SessionId) -> str:
@@ -38,3 +38,13 @@ def slots_key(tenant_id: TenantId) -> str:
 def blocks_key(tenant_id: TenantId) -> str:
     """Return the key of the blocks of concurrent invocations that processes hold for a tenant."""
     return f"lockgate:blocks:{tenant_id}"
+
+
+def tail_key(tenant_id: TenantId, invocation_id: InvocationId) -> str:
+    """Return the key of the newest events of one streamed invocation."""
+    return f"lockgate:tail:{tenant_id}:{invocation_id}"
+
+
+def budget_key(tenant_id: TenantId, month: str) -> str:
+    """Return the key of what a tenant has spent in a month (`2026-11`)."""
+    return f"lockgate:budget:{tenant_id}:{month}"

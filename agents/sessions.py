@@ -67,7 +67,7 @@ class Sessions:
         now = self._clock.now()
         if record is None or record.agent != agent.name or record.ttl <= now.timestamp():
             raise SessionUnknownError
-        used = record.model_copy(update={"last_used_at": now, "ttl": int((now + KEPT).timestamp())})
+        used = record.changed({"last_used_at": now, "ttl": int((now + KEPT).timestamp())})
         self._remember(used)
         return Session(used.session_id, used.agent_version, fresh=False)
 

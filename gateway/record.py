@@ -89,8 +89,8 @@ def closed(
     record: InvocationRecord, verdict: Verdict, chunks: int, answer_bytes: int, now: datetime
 ) -> InvocationRecord:
     """Return the record as it stays."""
-    return record.model_copy(
-        update={
+    return record.changed(
+        {
             "status": verdict.status,
             "error": verdict.failure,
             "ended_at": now,
@@ -127,7 +127,7 @@ class Report:
 
     def __init__(self, metrics: CollectorRegistry) -> None:
         # Finding a series by its labels costs more than counting.
-        self._series: dict[tuple[str, str, str, str], tuple[Counter, Histogram]] = {}
+        self._series: dict[tuple[str, str, str, str], tuple[Counter, Histogram, Histogram]] = {}
         self._log = structlog.get_logger("gateway.invocation")
         self._ended = Counter(
             "lockgate_invocations_total", "Invocations ended", ["agent", "mode", "status", "code"], registry=metrics
@@ -150,11 +150,11 @@ class Report:
     def __call__(self, record: InvocationRecord, passage: Passage) -> None:
         """Report an invocation that has ended."""
         code = "" if record.error is None else record.error.code
-        ended, seconds = self._series_of(record, code)
+        ended, seconds, first_byte_seconds = self._series_of(record, code)
         ended.inc()
         seconds.observe(passage.duration_s)
         if passage.first_byte_s is not None:
-            self._first_byte_seconds.labels(record.agent, record.mode).observe(passage.first_byte_s)
+            first_byte_seconds.observe(passage.first_byte_s)
         self._log.info(
             "invocation",
             tenant=record.tenant_id,
@@ -176,12 +176,13 @@ class Report:
             duration_ms=round(passage.duration_s * 1000, 1),
         )
 
-    def _series_of(self, record: InvocationRecord, code: str) -> tuple[Counter, Histogram]:
+    def _series_of(self, record: InvocationRecord, code: str) -> tuple[Counter, Histogram, Histogram]:
         key = (record.agent, record.mode, record.status, code)
         series = self._series.get(key)
         if series is None:
             series = self._series[key] = (
                 self._ended.labels(*key),
                 self._seconds.labels(record.agent, record.mode),
+                self._first_byte_seconds.labels(record.agent, record.mode),
             )
         return series

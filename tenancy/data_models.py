@@ -6,6 +6,7 @@ as JSON text, never unpacked: what an agent answered is what a tenant reads.
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from datetime import date, datetime
 from enum import StrEnum
 from functools import cache
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, NamedTuple, Self
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from tenancy import tables
-from tenancy.attributes import decode, encode
+from tenancy.attributes import decode, encode, encode_field
 from tenancy.ids import (
     AgentName,
     DeliveryId,
@@ -70,10 +71,23 @@ class StoredItem(BaseModel, ABC):
 
     def to_item(self) -> Item:
         """Return the whole item as DynamoDB attribute values; None is stored only where it must be said."""
-        stated = self._said() | self.model_dump(mode="json", exclude_none=True)
-        fields = {name: encode(value) for name, value in stated.items()}
-        indexed = {name: encode(value) for name, value in self.index_keys().items()}
-        return fields | indexed | self.key().to_item()
+        said = self._said()
+        item = {
+            name: encode_field(value) for name, value in self.__dict__.items() if value is not None or name in said
+        }
+        for name, value in self.index_keys().items():
+            item[name] = encode(value)
+        item.update(self.key().to_item())
+        return item
+
+    def changed(self, changes: Mapping[str, object]) -> Self:
+        """Return the item with other values, which are good as they are: `model_copy`, but a quarter of its time."""
+        item = self.__class__.__new__(self.__class__)
+        object.__setattr__(item, "__dict__", {**self.__dict__, **changes})
+        object.__setattr__(item, "__pydantic_fields_set__", self.__pydantic_fields_set__ | changes.keys())
+        object.__setattr__(item, "__pydantic_extra__", None)
+        object.__setattr__(item, "__pydantic_private__", None)
+        return item
 
     @classmethod
     def from_item(cls, item: Item) -> Self:
@@ -82,9 +96,9 @@ class StoredItem(BaseModel, ABC):
 
     @classmethod
     @cache
-    def _said(cls) -> dict[str, None]:
+    def _said(cls) -> frozenset[str]:
         """Return the fields without a default: what has to be given has to be said."""
-        return {name: None for name, field in cls.model_fields.items() if field.is_required()}
+        return frozenset(name for name, field in cls.model_fields.items() if field.is_required())
 
 
 class TenantItem(StoredItem):

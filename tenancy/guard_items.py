@@ -89,13 +89,14 @@ class ItemGuard:
 
     def _hold_item(self, reach: Reach, table: Table, item: object) -> None:
         attributes = _mapping(item)
+        if set(map(type, attributes)) != {str}:
+            # Exactly texts: a subclass could claim to equal what it is not.
+            _refuse("the call cannot be read", table.name)
         _hold_key(reach, {name: attributes.get(name) for name in (PARTITION_KEY, SORT_KEY)}, table.name)
         if isinstance(reach, TenantReach) and "tenant_id" not in attributes:
             _refuse("the item does not say whose it is", table.name)
-        tells = telling(table)
-        for name, value in attributes.items():
-            if _text(name) in tells:
-                _carry(reach, table, name, value)
+        for name in attributes.keys() & telling(table):
+            _carry(reach, table, name, attributes[name])
 
     def _update(self, reach: Reach, params: Params) -> None:
         self._keyed(reach, params)

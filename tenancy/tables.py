@@ -24,7 +24,7 @@ TOOLS_PARTITION: Final = "TOOLS"
 DEAD_LETTERS: Final = "DEADLETTERS"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Index:
     """A global secondary index, keyed by two string attributes; sparse where items leave them out."""
 
@@ -33,9 +33,9 @@ class Index:
     sort_key: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Table:
-    """One table: `name` without the deployment's prefix, and who owns its items."""
+    """One table: `name` without the deployment's prefix, and who owns its items. There is one of each."""
 
     name: str
     owner: Literal["tenant", "platform"]

@@ -14,6 +14,7 @@ from pydantic import AwareDatetime, BaseModel
 from pydantic.fields import FieldInfo
 
 from tenancy import data_models
+from tenancy.attributes import encode
 from tenancy.data_models import Key, StoredItem, TenantItem
 from tenancy.tables import TABLES
 
@@ -22,7 +23,11 @@ MODELS = [
     for model in vars(data_models).values()
     if isinstance(model, type) and issubclass(model, StoredItem) and model not in (StoredItem, TenantItem)
 ]
-PATTERNS = {r"^\d+\.\d+\.\d+$": r"(0|[1-9][0-9]{0,3})\.(0|[1-9][0-9]{0,3})\.(0|[1-9][0-9]{0,3})"}
+TOOL_NAME = r"[A-Za-z0-9](?:[A-Za-z0-9_.-]{0,62}[A-Za-z0-9])?"
+PATTERNS = {
+    r"^\d+\.\d+\.\d+$": r"(0|[1-9][0-9]{0,3})\.(0|[1-9][0-9]{0,3})\.(0|[1-9][0-9]{0,3})",
+    f"^{TOOL_NAME}$": TOOL_NAME,
+}
 
 
 def bound(metadata: list[Any], kind: type, attribute: str, otherwise: int) -> int:
@@ -91,6 +96,8 @@ def test_what_is_read_back_is_what_was_stored(model: type[StoredItem], data: st.
     item = data.draw(of(model))
     stored = item.to_item()
     assert model.from_item(stored) == item
+    said = item.model_dump(mode="json", exclude_none=True)
+    assert {name: stored[name] for name in said} == {name: encode(value) for name, value in said.items()}
     assert Key(stored["pk"]["S"], stored["sk"]["S"]) == item.key()
     for index in model.TABLE.indexes:
         # An index entry is whole or not there at all.
@@ -100,3 +107,15 @@ def test_what_is_read_back_is_what_was_stored(model: type[StoredItem], data: st.
     if isinstance(item, TenantItem):
         assert item.key().partition == f"TENANT#{item.tenant_id}"
         assert item.key().sort.startswith(item.SORT_PREFIX)
+
+
+@pytest.mark.parametrize("model", MODELS)
+@settings(max_examples=5, deadline=None)
+@given(data=st.data())
+def test_an_item_is_changed_as_pydantic_does(model: type[StoredItem], data: st.DataObject) -> None:
+    item, other = data.draw(of(model)), data.draw(of(model))
+    changes = {name: getattr(other, name) for name in list(model.model_fields)[1::2]}
+    changed, theirs = item.changed(changes), item.model_copy(update=changes)
+    assert (changed, changed.model_fields_set) == (theirs, theirs.model_fields_set)
+    assert changed.model_copy(update=dict(item)) == item
+    assert changed.to_item() == theirs.to_item()

@@ -141,6 +141,36 @@ class AgentCore:
         # Only an answer that was all here has given its connection back before it is closed.
         return read, answer.close
 
+    def attach(
+        self, agent: AgentVersion, session_id: SessionId, invocation_id: InvocationId, after: int
+    ) -> Held[Answer]:
+        """Go on with a streamed turn after one of its events, in place of whoever read it; raises RuntimeFaultError.
+
+        Kit agents alone can be attached to, for as long as they keep what follows.
+        """
+        return Held(self._attach(agent, session_id, invocation_id, after))
+
+    async def _attach(
+        self, agent: AgentVersion, session_id: SessionId, invocation_id: InvocationId, after: int
+    ) -> tuple[Answer, Callable[[], None]]:
+        if not agent.kit:
+            # It would take the request for a turn.
+            raise RuntimeRefusedError("the agent is not built with lockgate-kit")
+        headers = _headers(session_id, EVENT_STREAM, _NO_TRACE, ref=invocation_id) | {ACTION_HEADER: "attach"}
+        answer = await self._post(
+            self._target(agent, "invocations"),
+            headers,
+            orjson.dumps({"after": after}),
+            total_s=self._timeouts.stream_s,
+            begin_s=self._timeouts.sync_s,
+        )
+        try:
+            read = _answer(answer, session_id, Mode.STREAM, self._limits)
+        except RuntimeFaultError:
+            answer.close()
+            raise
+        return read, answer.close
+
     async def stop(self, agent: AgentVersion, session_id: SessionId) -> None:
         """End a session and all it runs; one that is gone is fine. Raises RuntimeFaultError."""
         body = orjson.dumps({"clientToken": secrets.token_hex(24)})

@@ -40,6 +40,14 @@ async def _until(name: str) -> None:
     await asyncio.to_thread(happened[name].wait, 10)
 
 
+async def _numbers(name: str) -> AsyncGenerator[int, None]:
+    for number in range(2, 100):
+        yield number
+    await _until(name + ".go")
+    for number in range(100, 200):
+        yield number
+
+
 async def stream(payload: dict[str, str], turn: Turn) -> AsyncGenerator[object, None]:
     """Yield, then do as asked; tells of its end."""
     try:
@@ -50,6 +58,12 @@ async def stream(payload: dict[str, str], turn: Turn) -> AsyncGenerator[object, 
             case "flood":
                 while True:
                     counted[payload["name"]] += 1
+                    yield "x" * 65536
+            case "numbers":
+                async for number in _numbers(payload["name"]):
+                    yield number
+            case "large":
+                for _ in range(100):
                     yield "x" * 65536
             case "exit":
                 sys.exit("bye")

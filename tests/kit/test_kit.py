@@ -4,6 +4,7 @@ import asyncio
 from typing import Any
 
 import pytest
+from aiohttp import ClientPayloadError
 
 from tests.kit.conftest import LOCKGATE, Agents
 
@@ -129,6 +130,66 @@ async def test_a_reader_that_does_not_read_holds_its_agent_back(agents: Agents) 
     assert await agents.until("flood")
 
 
+async def test_who_attaches_goes_on_after_the_event_it_names_though_that_was_read_before(agents: Agents) -> None:
+    payload = {"name": "handed-on", "do": "numbers"}
+    async with agents.invoke("probe", payload, ref="handed-on", accept=SSE) as answer:
+        while b"data: 99\n" not in await answer.content.readuntil(b"\n\n"):
+            pass
+        answer.close()
+    await agents.happen("handed-on.go")
+    assert await attached(agents, "handed-on", 40) == b"".join(b"data: %d\n\n" % number for number in range(41, 200))
+
+
+async def test_a_stream_can_be_attached_to_after_its_end(agents: Agents) -> None:
+    await agents.happen("over.go")
+    async with agents.invoke("probe", {"name": "over", "do": "numbers"}, ref="over", accept=SSE) as answer:
+        whole = await answer.read()
+    assert await attached(agents, "over", 0) == whole
+    assert await attached(agents, "over", 199) == b""
+
+
+async def test_who_attaches_to_what_failed_is_told_of_the_failure_alone(agents: Agents) -> None:
+    async with agents.invoke("probe", {"name": "bad", "do": "nan"}, ref="bad-turn", accept=SSE) as answer:
+        whole = await answer.read()
+    assert (await attached(agents, "bad-turn", 1)).startswith(b'data: {"error": ')
+    assert whole.endswith(await attached(agents, "bad-turn", 1))
+
+
+async def test_the_reader_that_another_one_replaces_is_cut_off_and_not_told_of_an_end(agents: Agents) -> None:
+    async with agents.invoke("probe", {"name": "two", "do": "numbers"}, ref="two", accept=SSE) as answer:
+        await answer.content.readuntil(b"data: 99\n\n")
+        async with agents.invoke("probe", {"after": 99}, action="attach", ref="two") as second:
+            with pytest.raises(ClientPayloadError):
+                await answer.content.read()
+            await agents.happen("two.go")
+            assert (await second.read()).startswith(b"data: 100\n\n")
+    assert await agents.until("two")
+
+
+async def test_a_turn_with_a_ref_outlasts_its_reader_and_is_held_back_meanwhile(agents: Agents) -> None:
+    async with agents.invoke("probe", {"name": "alone", "do": "flood"}, ref="alone", accept=SSE) as answer:
+        await answer.content.readuntil(b"\n\n")
+        answer.close()
+    seen = list(range(20))
+    while len(set(seen[-20:])) > 1 and seen[-1] < 1000:
+        seen.append(await agents.count("alone"))
+    assert 0 < seen[-1] < 1000
+    assert (await agents.ask("probe", "status", "alone"))["state"] == "running"
+    assert (await agents.ask("probe", "stop", "alone"))["state"] == "cancelled"
+    assert await agents.until("alone")
+
+
+@pytest.mark.parametrize(
+    ("ref", "after", "status"),
+    [("never", 0, 404), ("large", 0, 410), ("large", 102, 410), ("large", -1, 400), ("large", True, 400)],
+)
+async def test_what_is_not_kept_cannot_be_attached_to(agents: Agents, ref: str, after: int | str, status: int) -> None:
+    async with agents.invoke("probe", {"name": "large", "do": "large"}, ref="large", accept=SSE) as answer:
+        await answer.read()
+    async with agents.invoke("probe", {"after": after}, action="attach", ref=ref) as refused:
+        assert refused.status == status
+
+
 @pytest.mark.parametrize(("do", "kind"), [("exit", b"RuntimeError"), ("nan", b"ValueError")])
 async def test_a_stream_that_raises_ends_with_the_sdks_error_event(agents: Agents, do: str, kind: bytes) -> None:
     async with agents.invoke("probe", {"name": "bad", "do": do}, accept=SSE) as answer:
@@ -178,7 +239,7 @@ async def test_the_answer_is_of_the_kind_that_is_accepted(agents: Agents, agent:
     [
         ("stream-only", "application/json", None, 406, "this agent answers stream only"),
         ("plain", "*/*", "start", 406, "this agent answers sync only"),
-        ("probe", "*/*", "begin", 400, "Action is not one of start, status, stop"),
+        ("probe", "*/*", "begin", 400, "Action is not one of start, status, stop, attach"),
     ],
 )
 async def test_what_an_agent_cannot_do_is_refused(
@@ -203,6 +264,12 @@ async def test_the_agent_of_the_documentation_does_what_it_shows(agents: Agents)
     assert status["progress"] == {"percent": 50, "message": "reading doc-b"}
     assert status["usage"] == {"inputTokens": 1200, "outputTokens": 300}
     assert status["result"] == {"report": "…"}
+
+
+async def attached(agents: Agents, ref: str, after: int) -> bytes:
+    async with agents.invoke("probe", {"after": after}, action="attach", ref=ref) as answer:
+        assert (answer.status, answer.content_type) == (200, SSE)
+        return await answer.read()
 
 
 async def _status(agents: Agents, agent: str, payload: object, ref: str) -> int:

@@ -4,8 +4,10 @@ The one entry point is a plain function, so the SDK runs it in a thread of its o
 are answered whatever the handlers are doing.
 """
 
+import asyncio
 import inspect
 from collections.abc import AsyncGenerator, Awaitable, Callable
+from concurrent.futures import Future
 from typing import Any, TypeVar
 
 from bedrock_agentcore.runtime import BedrockAgentCoreApp
@@ -19,12 +21,14 @@ from lockgate_kit.encoding import to_json
 from lockgate_kit.inband import Action, Wanted
 from lockgate_kit.registry import Registry
 from lockgate_kit.state import state_json
-from lockgate_kit.streams import Channel, TurnResponse, produce
+from lockgate_kit.streams import FIRST_READER, LINGER_S, Channel, TurnResponse, produce
 from lockgate_kit.tools import door_of
 from lockgate_kit.turn import Job, Turn
 from lockgate_kit.work import StoppedError, Work, WorkLoop
 
 STOP_WAIT_S = 0.8
+# A handler that blocks the loop holds up who attaches.
+ATTACH_WAIT_S = 10.0
 
 Handler = TypeVar("Handler", bound=Callable[..., Any])
 
@@ -79,17 +83,42 @@ class Agent:
         if wanted.ref is not None and not self._registry.add_turn(wanted.ref, work):
             raise HTTPException(409, "a turn of that ref is running or was stopped before it began")
         if stream is not None and (wanted.takes_stream or (sync is None and wanted.takes_anything)):
-            return self._answer_stream(stream(payload, work.turn), work)
+            return self._answer_stream(stream(payload, work.turn), work, wanted.ref)
         if sync is not None:
             return self._answer_sync(sync, payload, work)
         work.run_here(lambda: None)
         raise HTTPException(406, f"this agent answers {self._modes()} only")
 
-    def _answer_stream(self, events: AsyncGenerator[object, None], work: Work) -> Response:
-        loop, channel = self._loop.get(), Channel()
-        response = TurnResponse(work, channel, loop)
+    def _answer_stream(self, events: AsyncGenerator[object, None], work: Work, ref: str | None) -> Response:
+        loop = self._loop.get()
+        channel = Channel(work, loop, lasting=ref is not None)
+
+        def ended(outcome: Future[Any]) -> None:
+            # On the handlers' loop, after the last event was put.
+            channel.end(outcome.exception())
+            if ref is not None:
+                loop.call_later(LINGER_S, self._registry.forget_stream, ref)
+
+        work.outcome.add_done_callback(ended)
+        if ref is not None:
+            self._registry.add_stream(ref, work, channel)
+        response = TurnResponse(channel, FIRST_READER)
         work.start(loop, lambda: produce(events, channel))
         return response
+
+    def _attach(self, payload: object, ref: str) -> Response:
+        after, channel = inband.position_of(payload), self._registry.stream(ref)
+        if channel is None:
+            raise HTTPException(404, "no events of that ref are kept")
+        attaching = asyncio.run_coroutine_threadsafe(channel.attach(after), channel.loop)
+        try:
+            reader = attaching.result(ATTACH_WAIT_S)
+        except TimeoutError:
+            attaching.cancel()
+            raise HTTPException(503, "the handlers do not let anybody attach") from None
+        if reader is None:
+            raise HTTPException(410, "the events after that one are not kept")
+        return TurnResponse(channel, reader)
 
     def _answer_sync(self, handler: Callable[..., Any], payload: object, work: Work) -> Response:
         if self._sync_awaits:
@@ -103,6 +132,8 @@ class Agent:
 
     def _control(self, payload: object, action: Action, wanted: Wanted, session_id: str | None) -> Response:
         known, ref = self._registry, wanted.ref or ""
+        if action is Action.ATTACH:
+            return self._attach(payload, ref)
         if action is Action.START:
             work = self._start_job(payload, ref, wanted.token, session_id)
         elif action is Action.STATUS:

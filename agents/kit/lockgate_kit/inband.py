@@ -1,6 +1,7 @@
 """What Lockgate says to an agent besides the input: headers that only the platform can set.
 
-AgentCore hands on allow-listed headers alone, and Lockgate sets these itself: the payload is never read for control.
+AgentCore hands on allow-listed headers alone, and Lockgate sets these itself: a tenant's payload is never read for
+control. An `attach` has no tenant's payload: it is Lockgate's own word, `{"after": <event>}`.
 """
 
 from collections.abc import Mapping
@@ -21,6 +22,7 @@ class Action(StrEnum):
     START = "start"
     STATUS = "status"
     STOP = "stop"
+    ATTACH = "attach"
 
 
 @dataclass(frozen=True)
@@ -55,4 +57,12 @@ def _action(name: str) -> Action:
     try:
         return Action(name)
     except ValueError:
-        raise HTTPException(400, f"{ACTION_HEADER} is not one of start, status, stop") from None
+        raise HTTPException(400, f"{ACTION_HEADER} is not one of {', '.join(Action)}") from None
+
+
+def position_of(payload: object) -> int:
+    """Return the event that an attach goes on after; raises HTTPException 400."""
+    after = payload.get("after") if isinstance(payload, dict) else None
+    if not isinstance(after, int) or isinstance(after, bool) or after < 0:
+        raise HTTPException(400, 'an attach says {"after": <the number of the last event read>}')
+    return after

@@ -1,7 +1,7 @@
 """The work an agent process knows by its ref: turns while they run, jobs until the process ends.
 
 A ref is started at most once, however often it is asked for, and never after it was stopped. What is kept of ended
-work is bounded: the last `KEPT` jobs, the last `KEPT` stopped refs.
+work is bounded: the last `KEPT` jobs, the last `KEPT` stopped refs, the last `KEPT_STREAMS` turns' events.
 """
 
 import secrets
@@ -9,9 +9,11 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable
 
+from lockgate_kit.streams import Channel
 from lockgate_kit.work import Work
 
 KEPT = 100
+KEPT_STREAMS = 8
 
 
 class Registry:
@@ -23,6 +25,7 @@ class Registry:
         self._turns: dict[str, Work] = {}
         self._jobs: OrderedDict[str, Work] = OrderedDict()
         self._stopped: OrderedDict[str, None] = OrderedDict()
+        self._streams: OrderedDict[str, tuple[Work, Channel]] = OrderedDict()
 
     @property
     def boot_id(self) -> str:
@@ -48,6 +51,25 @@ class Registry:
             self._turns[ref] = work
         work.outcome.add_done_callback(lambda _: self._turns.pop(ref, None))
         return True
+
+    def add_stream(self, ref: str, work: Work, channel: Channel) -> None:
+        """Register a turn's events: until it ends, and a while longer for who may not have had its end."""
+        with self._lock:
+            self._streams[ref] = (work, channel)
+            ended = [each for each, (work, _) in self._streams.items() if work.outcome.done()]
+            for each in ended[: max(0, len(ended) - KEPT_STREAMS)]:
+                del self._streams[each]
+
+    def stream(self, ref: str) -> Channel | None:
+        """Return a turn's events."""
+        with self._lock:
+            found = self._streams.get(ref)
+        return None if found is None else found[1]
+
+    def forget_stream(self, ref: str) -> None:
+        """Keep a turn's events no longer."""
+        with self._lock:
+            self._streams.pop(ref, None)
 
     def start_job(self, ref: str, start: Callable[[], Work]) -> Work | None:
         """Return the ref's job, started now if it is new; None if it was stopped before it came."""

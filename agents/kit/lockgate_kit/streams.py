@@ -1,10 +1,14 @@
-"""A stream handler's events on their way from the handlers' loop to the server's.
+"""A stream handler's events on their way from the handlers' loop to the server's, numbered from 1.
 
-A client that goes away, like a stop, cancels the handler at once, also between two events; a slow client holds it
-back after `AHEAD` events.
+A slow reader holds its handler back after `AHEAD` events. What was read is kept for a while, as much of it as
+`KEPT_BYTES` hold: where the platform knows the turn by its ref, the reader may have died with what it had just read,
+and another one may `attach` after the last event that it finds on record. So such a turn outlasts its reader by
+`LINGER_S`, held back like any other; the platform says so if it wants it stopped. Any other turn is cancelled as soon
+as its reader is gone.
 """
 
 import asyncio
+from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator
 
 from starlette.responses import StreamingResponse
@@ -14,34 +18,105 @@ from lockgate_kit.encoding import error_event, to_event
 from lockgate_kit.work import Work
 
 AHEAD = 64
+KEPT_BYTES = 4 * 1024 * 1024
+# What an event costs beside its own bytes.
+EVENT_BYTES = 64
+LINGER_S = 60.0
+# Who reads first; whoever attaches has the next number.
+FIRST_READER = 1
+
+
+class ReplacedError(Exception):
+    """Another reader has taken the stream over: this one's must not look as if it had ended."""
+
+    def __init__(self) -> None:
+        super().__init__("another reader has attached")
 
 
 class Channel:
-    """Events from one coroutine of the handlers' loop to one of the server's; used on the handlers' loop only."""
+    """One turn's events; used on the handlers' loop, but for `leave`. `lasting` is whether it outlasts its reader."""
 
-    def __init__(self) -> None:
-        self._events: asyncio.Queue[bytes | None] = asyncio.Queue()
-        self._room = asyncio.Semaphore(AHEAD)
+    def __init__(self, work: Work, loop: asyncio.AbstractEventLoop, *, lasting: bool) -> None:
+        self.loop = loop
+        self._work = work
+        self._lasting = lasting
+        # The events with the numbers `_first` and on; those up to `_read` have been read.
+        self._events: deque[bytes] = deque()
+        self._first = 1
+        self._read = 0
+        self._bytes = 0
+        # What ends the stream, once it has: the SDK's error event, or nothing.
+        self._end: bytes | None = None
+        self._reader = FIRST_READER
+        self._moved = asyncio.Event()
+        self._leaving: asyncio.TimerHandle | None = None
 
     async def put(self, event: bytes) -> None:
         """Add an event, once there is room."""
-        await self._room.acquire()
-        self._events.put_nowait(event)
+        while self._last - self._read >= AHEAD:
+            await self._moved.wait()
+        self._events.append(event)
+        self._bytes += len(event) + EVENT_BYTES
+        self._move()
 
     def end(self, error: BaseException | None) -> None:
         """End the stream, with the SDK's error event if something was raised; never waits."""
-        if error is not None:
-            self._events.put_nowait(error_event(error))
-        self._events.put_nowait(None)
+        self._end = b"" if error is None else error_event(error)
+        self._move()
 
-    async def take(self) -> tuple[bytes, bool]:
-        """Return all events that are there, at least one or the end, and whether more can follow."""
-        taken = [await self._events.get()]
-        while taken[-1] is not None and not self._events.empty():
-            taken.append(self._events.get_nowait())
-        for _ in taken:
-            self._room.release()
-        return b"".join(filter(None, taken)), taken[-1] is not None
+    async def attach(self, after: int) -> int | None:
+        """Read from the event after that one, in place of whoever read; return the reader, None if that is not kept."""
+        if not self._first - 1 <= after <= self._last:
+            return None
+        if self._leaving is not None:
+            self._leaving.cancel()
+            self._leaving = None
+        self._read = after
+        self._reader += 1
+        self._move()
+        return self._reader
+
+    async def take(self, reader: int) -> tuple[bytes, bool]:
+        """Return all events that are there, at least one or the end, and whether more can follow.
+
+        Raises ReplacedError.
+        """
+        while reader == self._reader and self._last == self._read and self._end is None:
+            await self._moved.wait()
+        if reader != self._reader:
+            raise ReplacedError
+        # What has not been read is at most `AHEAD` events, unless who attached has missed more.
+        unread = [self._events[at] for at in range(self._read + 1 - self._first, len(self._events))]
+        self._read = self._last
+        self._forget()
+        self._move()
+        return b"".join(unread) + (self._end or b""), self._end is None
+
+    def leave(self, reader: int) -> None:
+        """Take note that a reader is gone; from any thread."""
+        if self._lasting:
+            self.loop.call_soon_threadsafe(self._linger, reader)
+        elif not self._work.outcome.done():
+            self._work.stop()
+
+    def _linger(self, reader: int) -> None:
+        if reader == self._reader and not self._work.outcome.done():
+            self._leaving = self.loop.call_later(LINGER_S, self._work.stop)
+
+    @property
+    def _last(self) -> int:
+        return self._first + len(self._events) - 1
+
+    def _forget(self) -> None:
+        """Let go of what was read, as far as it is not to be kept."""
+        limit = KEPT_BYTES if self._lasting else 0
+        while self._bytes > limit and self._first <= self._read:
+            self._bytes -= len(self._events.popleft()) + EVENT_BYTES
+            self._first += 1
+
+    def _move(self) -> None:
+        self._moved.set()
+        self._moved = asyncio.Event()
 
 
 async def produce(events: AsyncGenerator[object, None], channel: Channel) -> None:
@@ -55,26 +130,25 @@ async def produce(events: AsyncGenerator[object, None], channel: Channel) -> Non
 
 
 class TurnResponse(StreamingResponse):
-    """The SSE answer of a running turn. However it ends, the turn does too."""
+    """The SSE answer of a turn to one of its readers."""
 
-    def __init__(self, work: Work, channel: Channel, loop: asyncio.AbstractEventLoop) -> None:
-        super().__init__(_relay(channel, loop), media_type="text/event-stream")
-        self._work = work
-        # Settled on the handlers' loop, after the last event was put.
-        work.outcome.add_done_callback(lambda outcome: channel.end(outcome.exception()))
+    def __init__(self, channel: Channel, reader: int) -> None:
+        super().__init__(_relay(channel, reader), media_type="text/event-stream")
+        self._channel = channel
+        self._reader = reader
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer; cancelled by starlette as soon as the client is gone."""
         try:
             await super().__call__(scope, receive, send)
         finally:
-            if not self._work.outcome.done():
-                self._work.stop()
+            self._channel.leave(self._reader)
 
 
-async def _relay(channel: Channel, loop: asyncio.AbstractEventLoop) -> AsyncIterator[bytes]:
+async def _relay(channel: Channel, reader: int) -> AsyncIterator[bytes]:
     more = True
     while more:
-        taken, more = await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(channel.take(), loop))
+        taking = asyncio.run_coroutine_threadsafe(channel.take(reader), channel.loop)
+        taken, more = await asyncio.wrap_future(taking)
         if taken:
             yield taken

@@ -10,6 +10,7 @@ TOOL_AGENT_ENV := agents/tool-agent/.venv
 ROUNDS ?= 5
 SECONDS ?= 1
 STREAMS ?= 500
+JOBS ?= 100
 
 # $(call install,what,where,lock,extra): an environment is exactly what its lock file says, hashes checked.
 define install
@@ -106,6 +107,11 @@ bench: install ## measure what Lockgate costs, beside proxies that do nothing (R
 .PHONY: bench-crowd
 bench-crowd: install ## many streams through one process, one read slowly: what they hold (STREAMS=500)
 	@$(BIN)/python -m tests.bench.crowd --streams $(STREAMS)
+
+.PHONY: chaos
+chaos: install ## break a whole stack on purpose and judge what is left (SEED= JOBS=100 SECONDS=120)
+	@$(BIN)/python -m tests.chaos $(if $(SEED),--seed $(SEED)) --jobs $(JOBS) \
+		--seconds $(if $(filter file,$(origin SECONDS)),120,$(SECONDS))
 
 .PHONY: ops-list-tenants
 ops-list-tenants: .venv/.installed ## every tenant (ENV=local is the running dev stack)

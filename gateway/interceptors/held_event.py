@@ -1,27 +1,25 @@
 """An event of a stream as it came, what is changed in it, and what it waits for."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 
 from gateway.interceptors.json_text import Token, characters, tokens
 from gateway.interceptors.rules import Edit, joined
 
 
-@dataclass(slots=True, eq=False)
 class HeldEvent:
     """One event; its string values are counted in document order, what a value begins with may be carried into it."""
 
-    raw: bytes
-    # Characters of text in it.
-    size: int = 0
-    # Values that are not decided yet.
-    undecided: int = 0
-    # More than one text: one that repeats may be a label.
-    texts: int = 0
-    puts: dict[int, str] = field(default_factory=dict)
-    edits: dict[int, list[Edit]] = field(default_factory=dict)
-    carried: dict[int, list[str]] = field(default_factory=dict)
-    _read: tuple[str, list[Token]] | None = None
+    __slots__ = ("_read", "carried", "edits", "puts", "raw", "size", "texts", "undecided")
+
+    def __init__(self, raw: bytes) -> None:
+        self.raw = raw
+        # Characters of text in it, values of it that are not decided yet, and values that are texts.
+        self.size = self.undecided = self.texts = 0
+        # Most events stay as they are.
+        self.puts: dict[int, str] | None = None
+        self.edits: dict[int, list[Edit]] | None = None
+        self.carried: dict[int, list[str]] | None = None
+        self._read: tuple[str, list[Token]] | None = None
 
     def document(self) -> tuple[str, list[Token]]:
         """Return the event's text and tokens, read once and only where something changes."""
@@ -34,25 +32,42 @@ class HeldEvent:
         """Return a value's characters as they are written, what was carried into it first."""
         document, found = self.document()
         token = [token for token in found if token.kind == "string"][index]
-        return [*self.carried.get(index, ()), *characters(document[token.start : token.end])]
+        before = () if self.carried is None else self.carried.get(index, ())
+        return [*before, *characters(document[token.start : token.end])]
+
+    def put(self, start: int, text: str) -> None:
+        """Put a text in place of the token that begins at `start`."""
+        if self.puts is None:
+            self.puts = {}
+        self.puts[start] = text
+
+    def carry(self, index: int, characters: list[str]) -> None:
+        """Put characters, as they are written, before a value."""
+        if self.carried is None:
+            self.carried = {}
+        self.carried[index] = characters
 
     def edit(self, index: int, edit: Edit) -> None:
         """Change a value; edits of one value come in order."""
+        if self.edits is None:
+            self.edits = {}
         self.edits.setdefault(index, []).append(edit)
 
     def render(self) -> bytes:
         """Return the event: the very bytes that came, unless something was changed."""
-        if not (self.puts or self.edits or self.carried):
+        edits, carried = self.edits, self.carried
+        if self.puts is None and edits is None and carried is None:
             return self.raw
+        edits = edits or {}
         _, found = self.document()
         strings = [token.start for token in found if token.kind == "string"]
-        changed = self.edits.keys() | self.carried.keys()
+        changed = edits.keys() | (carried or {}).keys()
         puts = {
-            start: joined(self.written(index), self.edits.get(index, ()))
+            start: joined(self.written(index), edits.get(index, ()))
             for index, start in enumerate(strings)
             if index in changed
         }
-        return self._with(self.puts | puts)
+        return self._with((self.puts or {}) | puts)
 
     def again(self, texts: Mapping[int, str], labels: frozenset[str]) -> bytes:
         """Return one more event of the same shape, with these values; labels stay, every other text is empty."""
@@ -63,7 +78,7 @@ class HeldEvent:
             for index, token in enumerate(strings)
             if index in texts or token.path not in labels
         }
-        return self._with(self.puts | puts)
+        return self._with((self.puts or {}) | puts)
 
     def _with(self, puts: Mapping[int, str]) -> bytes:
         document, found = self.document()

@@ -226,8 +226,10 @@ BUILT_IN: Final = (
 )
 # No built-in kind is written without one of these.
 _NEED: Final = b"0123456789@:"
+_NUMERALS: Final = b"0123456789"
+_IBAN_HEAD: Final = re.compile(rb"[A-Za-z]{2}[0-9]{2}")
 _RUN: Final = _LOCAL.encode()
-_RUN_MAX: Final = 64
+LOCAL_PART_MAX: Final = 64
 _NI_FIRST: Final = frozenset(b"ABCEGHJKLMNOPRSTWXYZabceghjklmnoprstwxyz")
 _NI_SECOND: Final = _NI_FIRST - frozenset(b"Oo")
 NAMES: Final = tuple(dict.fromkeys(kind.name for kind in BUILT_IN))
@@ -238,6 +240,14 @@ def needs(text: bytes) -> bool:
     return len(text.translate(None, _NEED)) < len(text)
 
 
+def may_hold(text: bytes) -> bool:
+    """Tell whether the text has enough of what is needed: two colons, an @, four digits, or how an IBAN begins."""
+    digits = len(text) - len(text.translate(None, _NUMERALS))
+    if digits >= 4 or b"@" in text or text.count(b":") > 1:  # noqa: PLR2004 an IPv4 address has four
+        return True
+    return digits > 1 and _IBAN_HEAD.search(text) is not None
+
+
 def begins_at(text: bytes, start: int) -> int:
     """Return the first place at which a match may be under way at the end of a text that has not what is needed.
 
@@ -245,7 +255,7 @@ def begins_at(text: bytes, start: int) -> int:
     """
     size = len(text)
     if not text.endswith(b" "):
-        return max(start, size - _RUN_MAX, len(text.rstrip(_RUN)))
+        return max(start, size - LOCAL_PART_MAX, len(text.rstrip(_RUN)))
     at = size - 3
     letters = at >= start and text[at] in _NI_FIRST and text[at + 1] in _NI_SECOND
     return at if letters and not (at > 0 and text[at - 1] in _ALNUM) else size

@@ -9,7 +9,7 @@ out without the characters that may be under way, which then stand before the ne
 """
 
 from collections import deque
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from typing import Final
 
 from gateway.interceptors.errors import InterceptorFailedError, RedactionBlockedError
@@ -18,65 +18,15 @@ from gateway.interceptors.folding import fold
 from gateway.interceptors.held_event import HeldEvent
 from gateway.interceptors.json_text import JsonUnreadableError
 from gateway.interceptors.rules import NAME, Edit, Rules, joined
-from gateway.interceptors.scan import Match, Scanner
+from gateway.interceptors.scan import Match
+from gateway.interceptors.stream_text import Piece, StreamText, names
 
 # Whole events wait for others without text for so long, then go ahead without what they hold back.
 EVENTS_MAX: Final = 16
-# A first event that may carry a label waits for a second one up to this size.
+# They wait longer while a value may turn out to be a label: an address begins with no more than 64 characters.
+DOUBTFUL_MAX: Final = 72
 LABELLED_MAX: Final = 65_536
 _TEXTS_MAX: Final = 256
-
-
-@dataclass(slots=True, eq=False)
-class _Piece:
-    """Characters `start` to `end` of a path's text are an event's value."""
-
-    event: HeldEvent
-    index: int
-    start: int
-    end: int
-
-
-@dataclass(slots=True, eq=False)
-class _Text:
-    """The text at one path; offsets count from the stream's beginning."""
-
-    path: str
-    # Folded: a character of context, if there is one, and all that is not decided.
-    buffer: bytes = b""
-    context: int = 0
-    decided: int = 0
-    pieces: deque[_Piece] = field(default_factory=deque)
-    # What was cut off its event, as it is written.
-    carry: list[str] = field(default_factory=list)
-    carry_edits: list[Edit] = field(default_factory=list)
-    last: str | None = None
-    label: bool = False
-    # A label that was looked at and holds nothing.
-    clean: bool = False
-    shape: tuple[HeldEvent, int] | None = None
-
-    @property
-    def end(self) -> int:
-        """How many characters there have been."""
-        return self.decided + len(self.buffer) - self.context
-
-    def begin_anew(self) -> None:
-        """Forget what came before: the next value is not joined to it."""
-        self.decided, self.buffer, self.context = self.end, b"", 0
-
-    def settle(self, scanner: Scanner, *, last: bool) -> list[tuple[int, Match]]:
-        """Decide what can be decided; return the matches with the offset theirs count from."""
-        base = self.decided - self.context
-        found, at = scanner.scan(self.buffer, self.context, last=last)
-        kept = max(at - 1, 0)
-        self.buffer, self.context, self.decided = self.buffer[kept:], at - kept, base + at
-        return [(base, match) for match in found]
-
-    def release(self) -> None:
-        """Let go of the events whose values are decided."""
-        while self.pieces and self.pieces[0].end <= self.decided:
-            self.pieces.popleft().event.undecided -= 1
 
 
 class StreamRedactor:
@@ -85,7 +35,7 @@ class StreamRedactor:
     def __init__(self, rules: Rules) -> None:
         self._rules = rules
         self._reader = EventReader(rules)
-        self._texts: dict[str, _Text] = {}
+        self._texts: dict[str, StreamText] = {}
         self._queue: deque[HeldEvent] = deque()
         self._held = 0
         self._matches = 0
@@ -137,72 +87,91 @@ class StreamRedactor:
 
     def _feed(self, event: HeldEvent) -> list[bytes]:
         values = self._reader.read(event)
-        self._matches += len(event.puts)
-        texts = [self._text(path) for path, _ in values]
-        event.texts = len(values)
-        changes = any(text.last != value for text, (_, value) in zip(texts, values, strict=True))
-        for index, (text, (_, value)) in enumerate(zip(texts, values, strict=True)):
-            if changes and value == text.last and any(map(str.isalpha, value)):
-                self._take_label(text, event, index, value)
+        if event.puts is not None:
+            self._matches += len(event.puts)
+        for index, (path, value) in enumerate(values):
+            text = self._texts.get(path) or self._text_at(path)
+            if text.apart:
+                if value != text.last or not text.clean:
+                    self._take_apart(text, event, index, value)
             else:
-                self._take(text, event, index, value)
-            text.shape = event, index
-        self._queue.append(event)
+                event.texts += 1
+                if not (text.constant and self._is_label(text, event, index, values)):
+                    self._take(text, event, index, value)
+            text.event, text.index = event, index
+        queue = self._queue
+        if not queue and not event.undecided:
+            return [event.render()]
+        queue.append(event)
         self._held += event.size
         out = self._released()
-        if self._overfull():
+        if (len(queue) > EVENTS_MAX or self._held > self._rules.width) and not self._in_doubt():
             self._cut()
             out += self._released()
         return out
 
-    def _text(self, path: str) -> _Text:
-        text = self._texts.get(path)
-        if text is None:
-            if len(self._texts) >= _TEXTS_MAX:
-                self._texts = {path: text for path, text in self._texts.items() if text.end > text.decided}
-            text = self._texts[path] = _Text(path)
+    def _text_at(self, path: str) -> StreamText:
+        if path in self._texts:
+            return self._texts[path]
+        if len(self._texts) >= _TEXTS_MAX:
+            self._texts = {path: text for path, text in self._texts.items() if text.end > text.decided}
+        text = self._texts[path] = StreamText(path, names(path.rpartition("/")[2]))
         return text
 
-    def _take(self, text: _Text, event: HeldEvent, index: int, value: str) -> None:
+    def _take(self, text: StreamText, event: HeldEvent, index: int, value: str) -> None:
         """Join a value to its path's text."""
-        # A label stays one while it is the same, also in an event in which nothing else goes on.
-        text.label, text.last, text.clean = text.label and value == text.last, value, False
         if not value and not text.carry:
             return
         start = text.end
         if text.carry:
             start = text.decided
-            event.carried[index], text.carry = text.carry, []
-        text.buffer += fold(value)
-        text.pieces.append(_Piece(event, index, start, text.end))
-        event.undecided += 1
-        event.size += text.end - start
-        self._settle(text, last=False)
+            event.carry(index, text.carry)
+            text.carry = []
+        first = text.decided
+        found = text.take(fold(value), self._rules.scanner)
+        end = text.end
+        if text.decided < end or found or text.pieces:
+            if text.decided < end or found:
+                text.pieces.append(Piece(event, index, start, end))
+                event.undecided += 1
+                event.size += end - start
+            if found:
+                self._edit(text, first, found)
+            text.release()
 
-    def _take_label(self, text: _Text, event: HeldEvent, index: int, value: str) -> None:
-        """Let a value that repeats while another text goes on stand for itself, joined to nothing."""
-        if text.label and text.clean and text.end == text.decided:
-            return
+    def _is_label(self, text: StreamText, event: HeldEvent, index: int, values: Sequence[tuple[str, str]]) -> bool:
+        """Tell whether a value is a label, at a path where all have been the same so far."""
+        if text.repeats(values[index][1], self._rules.width):
+            return True
+        if not text.may_be_label or sum(not self._text_at(path).apart for path, _ in values) == 1:
+            return False
+        if not text.become_label(self._rules.scanner):
+            return False
         self._close(text)
         if text.carry:
-            event.carried[index] = [joined(text.carry, text.carry_edits)]
+            event.carry(index, [joined(text.carry, text.carry_edits)])
             text.carry, text.carry_edits = [], []
-        text.begin_anew()
+        return True
+
+    def _take_apart(self, text: StreamText, event: HeldEvent, index: int, value: str) -> None:
+        """Let a value stand for itself, joined to nothing."""
+        if text.clean and value == text.last:
+            return
         found, _ = self._rules.scanner.scan(fold(value), 0, last=True)
-        shift = len(event.carried.get(index, ()))
         for match in found:
-            edit = self._rules.edit(match)
-            event.edit(index, Edit(edit.start + shift, edit.end + shift, edit.put))
+            event.edit(index, self._rules.edit(match))
         self._matches += len(found)
-        text.label, text.clean = True, not found
+        text.last, text.clean = value, not found
 
-    def _close(self, text: _Text) -> None:
+    def _close(self, text: StreamText) -> None:
         if text.end > text.decided:
-            self._settle(text, last=True)
+            first = text.decided
+            self._edit(text, first, text.settle(self._rules.scanner, last=True))
+            text.release()
 
-    def _settle(self, text: _Text, *, last: bool) -> None:
-        first = text.decided
-        for base, match in text.settle(self._rules.scanner, last=last):
+    def _edit(self, text: StreamText, first: int, found: list[tuple[int, Match]]) -> None:
+        """Take matches out of the values they stand in; `first` is up to where the text was decided before."""
+        for base, match in found:
             put = self._rules.replacement(match.kind)
             self._matches += 1
             start, end = base + match.start, base + match.end
@@ -213,29 +182,16 @@ class StreamRedactor:
                     within = Edit(max(start, piece.start) - piece.start, min(end, piece.end) - piece.start, put)
                     piece.event.edit(piece.index, within)
                     put = ""
-        text.release()
 
-    def _overfull(self) -> bool:
-        if not self._queue:
+    def _in_doubt(self) -> bool:
+        """Tell whether a value that may be a label is waited for, which is seen within some events."""
+        if len(self._queue) > DOUBTFUL_MAX or self._held > LABELLED_MAX:
             return False
-        if len(self._queue) > EVENTS_MAX or self._held > LABELLED_MAX:
-            return True
-        return self._held > self._rules.width and not self._may_be_labelled(self._queue[-1])
-
-    def _may_be_labelled(self, event: HeldEvent) -> bool:
-        """Tell whether a value of the event stands alone and undecided beside others: the next event will tell."""
-        if event.texts < 2:  # noqa: PLR2004 one text has nothing beside it
-            return False
-        return any(
-            text.pieces and text.pieces[0].event is event and text.pieces[0].start >= text.decided
-            for text in self._texts.values()
-        )
+        return any(text.doubtful for text in self._texts.values())
 
     def _cut(self) -> None:
         """Let every event go without its undecided characters, and keep those."""
         for text in self._texts.values():
-            if text.label:
-                self._close(text)
             while text.pieces:
                 piece = text.pieces.popleft()
                 start = max(text.decided, piece.start) - piece.start
@@ -255,9 +211,8 @@ class StreamRedactor:
         """Return an event of the last one's shape for what was cut off and never joined again."""
         shapes: dict[HeldEvent, dict[int, str]] = {}
         for text in self._texts.values():
-            if text.carry and text.shape is not None:
-                event, index = text.shape
-                shapes.setdefault(event, {})[index] = joined(text.carry, text.carry_edits)
+            if text.carry and text.event is not None:
+                shapes.setdefault(text.event, {})[text.index] = joined(text.carry, text.carry_edits)
                 text.carry = []
-        labels = frozenset(path for path, text in self._texts.items() if text.label)
+        labels = frozenset(path for path, text in self._texts.items() if text.label or text.apart)
         return [event.again(texts, labels) for event, texts in shapes.items()]

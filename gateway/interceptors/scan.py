@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from gateway.interceptors.kinds import BUILT_IN, Kind, begins_at, needs
+from gateway.interceptors.kinds import BUILT_IN, Kind, begins_at, may_hold, needs
 from gateway.interceptors.patterns import Compiled, compile_pattern, engine
 
 _DIGITS: Final = frozenset(b"0123456789")
@@ -29,7 +29,7 @@ class Scanner:
     def __init__(self, own: Sequence[Kind] = ()) -> None:
         kinds = (*BUILT_IN, *own)
         patterns = [compile_pattern(kind.name, kind.pattern) for kind in kinds]
-        self._only_built_in = not own
+        self.only_built_in = not own
         self._kinds: list[tuple[Compiled, Kind]] = [
             (engine(pattern.whole), kind) for pattern, kind in zip(patterns, kinds, strict=True)
         ]
@@ -46,13 +46,13 @@ class Scanner:
 
     def may_match(self, text: bytes) -> bool:
         """Tell whether anything in the text looks like a match; a text it denies holds none."""
-        if self._only_built_in and not needs(text):
+        if self.only_built_in and not may_hold(text):
             return False
         return self._candidate.search(text) is not None
 
     def live(self, text: bytes, start: int) -> int:
         """Return the first place from `start` on at which a match may be under way at the text's end."""
-        if self._only_built_in and not needs(text):
+        if self.only_built_in and not needs(text):
             return begins_at(text, start)
         return self.live_by_pattern(text, start)
 
@@ -97,7 +97,7 @@ class Scanner:
     def _next(self, text: bytes, failed: int) -> int:
         """Return the next place a match may begin at: of the built-in kinds, only an address begins inside digits."""
         at = failed + 1
-        if self._only_built_in and text[failed] in _DIGITS and b"@" not in text[failed : failed + self.width]:
+        if self.only_built_in and text[failed] in _DIGITS and b"@" not in text[failed : failed + self.width]:
             while at < len(text) and text[at] in _DIGITS:
                 at += 1
         return at

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from gateway.interceptors.errors import InterceptorFailedError, RedactionBlockedError
 from gateway.interceptors.redact import Blocked, Redactor
 from gateway.interceptors.rules import Policy, TenantPattern
+from gateway.interceptors.stream_text import names
 
 REDACTORS = {
     action: Redactor(Policy(action, (TenantPattern("employee", r"\bEMP-\d{3,6}\b"),))) for action in ("redact", "block")
@@ -31,6 +32,14 @@ PARTS = st.sampled_from(
     ]
 )  # fmt: skip
 TEXTS = st.lists(PARTS, max_size=12).map("".join)
+
+
+def chat(_: int, text: str) -> bytes:
+    return orjson.dumps({"type": "delta", "id": "msg_01", "model": "m-4", "delta": {"type": "text", "text": text}})
+
+
+def timed(index: int, text: str) -> bytes:
+    return orjson.dumps({"id": f"evt_{index}", "createdAt": f"2026-11-23T09:00:{index:02}Z", "text": text})
 
 
 def units(text: str) -> list[int]:
@@ -167,24 +176,88 @@ def test_texts_at_two_paths_are_two_texts() -> None:
     assert out == [b'{"a":"[REDACTED:payment_card]","b":"1 "}', b'{"b":"x, "}', b'{"a":", "}']
 
 
-def test_a_label_is_neither_joined_nor_changed_nor_waited_for() -> None:
+def test_a_stream_of_words_flows_with_one_event_of_delay_at_most() -> None:
+    sentence = "The quick brown fox , isn't it ? goes on to 12 more towns - and so do we, at 10:30 sharp ."
+    for shape in (SHAPES["text"], chat, timed):
+        stream, late = PLAIN.stream(), 0
+        for index, word in enumerate(sentence.split()):
+            late += 1 - len(stream.feed(shape(index, f" {word}")))
+            assert 0 <= late <= 1
+        assert len(stream.finish()) == late
+
+
+def test_a_value_under_a_key_that_names_is_joined_to_nothing_and_waited_for_by_nobody() -> None:
     stream = PLAIN.stream()
-    events = [orjson.dumps({"type": "delta", "id": "run7", "text": f"{word} "}) for word in ("one", "two", "three")]
-    assert [stream.feed(event) for event in events] == [[], events[:2], [events[2]]]
+    events = [orjson.dumps({"type": "delta", "runId": "run7", "text": f"{word} "}) for word in ("one", "two", "three")]
+    assert [stream.feed(event) for event in events] == [[event] for event in events]
 
 
-def test_a_label_may_itself_be_personal_data() -> None:
+def test_a_value_under_a_key_that_names_may_itself_be_personal_data() -> None:
     stream = PLAIN.stream()
-    out = [e for t in ("a ", "b ", "c ") for e in stream.feed(orjson.dumps({"from": "jane@example.com", "text": t}))]
-    assert {orjson.loads(event)["from"] for event in out + stream.finish()} == {"[REDACTED:email]"}
+    out = [e for t in ("a ", "b ") for e in stream.feed(orjson.dumps({"userId": "jane@example.com", "text": t}))]
+    assert [orjson.loads(event)["userId"] for event in out] == ["[REDACTED:email]"] * 2
 
 
-def test_what_was_cut_off_comes_before_a_label() -> None:
+@pytest.mark.parametrize("key", ["type", "id", "messageId", "message_id", "runID", "x-event", "stop_reason"])
+def test_keys_that_name(key: str) -> None:
+    assert names(key)
+
+
+@pytest.mark.parametrize("key", ["text", "content", "typed", "paid", "reason", "data", "", "identity", "format", "1"])
+def test_keys_of_texts(key: str) -> None:
+    assert not names(key)
+
+
+@given(text=TEXTS, places=st.lists(st.integers(0, 300), max_size=60), other=st.lists(PARTS, min_size=1, max_size=4))
+@settings(max_examples=150, deadline=None)
+def test_a_text_beside_another_one_is_redacted_whatever_its_pieces(
+    text: str, places: list[int], other: list[str]
+) -> None:
+    stream, out = PLAIN.stream(), list[bytes]()
+    for index, chunk in enumerate(cut(text, places)):
+        out += stream.feed(orjson.dumps({"other": other[index % len(other)], "n": f"{index} ", "text": chunk}))
+    out += stream.finish()
+    assert "".join(orjson.loads(event)["text"] for event in out) == whole(PLAIN, text)
+
+
+@pytest.mark.parametrize(
+    "text", ["4111111111111111", "aaaa@example.com", "0000 0000 0000", "+111111111111 ", "1.1.1.1 "]
+)
+def test_equal_pieces_beside_another_text_are_joined(text: str) -> None:
     stream = PLAIN.stream()
-    out = [e for p in range(20) for e in stream.feed(orjson.dumps({"n": p} if p else {"type": "go", "text": "x, "}))]
-    assert orjson.loads(out[0]) == {"type": "", "text": "x, "}
-    last = [*stream.feed(b'{"type":"go","text":"y, "}'), *stream.finish()]
-    assert [orjson.loads(event) for event in last] == [{"type": "gogo", "text": "y, "}]
+    out = [e for n, one in enumerate(text) for e in stream.feed(orjson.dumps({"tick": f"{n}, ", "text": one}))]
+    assert "".join(orjson.loads(event)["text"] for event in out + stream.finish()) == whole(PLAIN, text)
+
+
+def test_a_value_that_never_changes_is_a_label_once_no_address_begins_like_that() -> None:
+    stream = PLAIN.stream()
+    events = [orjson.dumps({"speaker": "planner", "text": f"{word}, "}) for word in words(40)]
+    out = [stream.feed(event) for event in events]
+    # Ten of them are more than 64 characters.
+    assert out[:9] == [[]] * 9
+    assert out[9] == events[:10]
+    assert out[10:] == [[event] for event in events[10:]]
+
+
+def test_what_follows_a_label_is_looked_at_together_with_it() -> None:
+    stream = PLAIN.stream()
+    events = [orjson.dumps({"speaker": "ab", "text": f"{word}, "}) for word in words(40)]
+    out = [e for event in events for e in stream.feed(event)]
+    out += stream.feed(orjson.dumps({"speaker": "@example.com, so", "text": "x"}))
+    out += stream.finish()
+    assert out[:-1] == events
+    assert orjson.loads(out[-1]) == {"speaker": "[REDACTED:email], so", "text": "x"}
+
+
+def test_a_value_whose_repetition_is_personal_data_is_no_label() -> None:
+    stream = PLAIN.stream()
+    events = [orjson.dumps({"speaker": "x10.0.0.1 ", "text": f"{word}, "}) for word in words(20)]
+    out = [e for event in events for e in stream.feed(event)] + stream.finish()
+    assert {orjson.loads(event)["speaker"] for event in out} == {"x[REDACTED:ip_address] "}
+
+
+def words(number: int) -> list[str]:
+    return [f"word{'abcdefghij'[index % 10]}" for index in range(number)]
 
 
 def test_a_long_event_goes_on_without_its_last_word() -> None:

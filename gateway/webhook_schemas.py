@@ -33,7 +33,9 @@ _ATTEMPTS_MAX: Final = 100
 # A filter that names an event twice is not worth a refusal.
 _FILTER_MAX: Final = 10
 
-EventName: TypeAlias = Literal["job.succeeded", "job.failed", "job.cancelled", "job.expired", "webhook.test"]
+EventName: TypeAlias = Literal[
+    "job.succeeded", "job.failed", "job.cancelled", "job.expired", "budget.warning", "webhook.test"
+]
 DeliveryStatus: TypeAlias = Literal["pending", "delivered", "failed"]
 
 _NAME: Final[TypeAdapter[EventName]] = TypeAdapter(EventName)

@@ -23,8 +23,9 @@ from jobs.errors import CancelRequestedError, LeaseLostError, TickAgainError
 from jobs.finish import CANCEL_GRACE_S, Finish, line
 from jobs.gate import Gates
 from jobs.lease import Leases, Tick
+from jobs.metering import Spending
 from jobs.metrics import JobMetrics
-from jobs.poll import EXPIRED, LOST, Busy, Ended, Lost, find
+from jobs.poll import EXPIRED, LOST, OVER_BUDGET, Busy, Ended, Lost, find
 from jobs.queue import JobQueue
 from jobs.runtime import Agents, JobRuntime
 from jobs.store import JobStore
@@ -103,6 +104,7 @@ class Execute:
         finish: Finish,
         clock: Clock,
         metrics: JobMetrics,
+        spending: Spending,
         poll_s: float,
     ) -> None:
         self._store = store
@@ -114,6 +116,7 @@ class Execute:
         self._finish = finish
         self._clock = clock
         self._metrics = metrics
+        self._spending = spending
         self._poll_s = poll_s
         self._rng = random.SystemRandom()
 
@@ -176,6 +179,8 @@ class Execute:
         if body is None:
             return _failed("input_missing", "The job's input is no longer stored.")
         if held.job.status is Status.QUEUED:
+            if not await self._may_go_on(held.job, agent):
+                return OVER_BUDGET
             started = await self._gates.enter(held.job)
             if started is None:
                 return Waits()
@@ -189,7 +194,7 @@ class Execute:
         answer = await self._leases.while_held(job, start)
         finding = find(answer, job, self._clock.now())
         if isinstance(finding, Busy):
-            return Busy(finding.progress, answer.boot_id)
+            return Busy(finding.progress, answer.boot_id, finding.tokens)
         return LOST if isinstance(finding, Lost) else finding
 
     async def _probe(self, held: Held) -> Seen:
@@ -197,6 +202,8 @@ class Execute:
         agent = await self._agent_of(job)
         answer = await self._runtime.probe_job(agent, job.session_id, job.job_id)
         finding = find(answer, job, self._clock.now())
+        if isinstance(finding, Busy) and not await self._may_go_on(records.used(job, finding.tokens), agent):
+            return OVER_BUDGET
         if not isinstance(finding, Lost):
             return finding
         _log.warning("job.lost", **line(job), boot=job.boot_id, found=answer.boot_id)
@@ -224,10 +231,10 @@ class Execute:
     async def _settle(self, held: Held, seen: Seen, tick: Tick) -> TickOutcome:
         now, job = self._clock.now(), held.job
         match seen:
-            case Busy(progress, boot_id):
+            case Busy(progress, boot_id, tokens):
                 look_at = backoff.next_look_at(job, now, interval_s=self._poll_s, rng=self._rng)
                 known = job if boot_id is None else records.acknowledged(job, boot_id)
-                await self._park(job, records.progressed(known, progress, now), look_at, faults=0)
+                await self._park(job, records.used(records.progressed(known, progress, now), tokens), look_at, faults=0)
                 return TickOutcome.LOOKED
             case Faulted(fault):
                 faults = tick.faults + 1
@@ -277,6 +284,9 @@ class Execute:
 
     async def _agent_of(self, job: JobRecord) -> AgentVersion:
         return await self._agents.get(job.agent, job.agent_version)
+
+    async def _may_go_on(self, job: JobRecord, agent: AgentVersion) -> bool:
+        return await self._spending.may_go_on(job, agent.price, ahead_s=self._poll_s * (1 + backoff.JITTER))
 
     def _late(self, job: JobRecord) -> bool:
         return self._clock.now() >= job.deadline_at

@@ -13,12 +13,13 @@ from agents.errors import AgentUnknownError, RuntimeFaultError
 from jobs import backoff, records
 from jobs.errors import TickAgainError
 from jobs.gate import Gates
+from jobs.metering import Spending, line_of_job, price_of
 from jobs.metrics import JobMetrics
 from jobs.poll import Ended
 from jobs.runtime import Agents, JobRuntime
 from jobs.store import JobStore
 from tenancy.clock import Clock
-from tenancy.data_models import JobRecord, Status
+from tenancy.data_models import JobRecord, Status, UsageRecord
 from tenancy.errors import StoreUnavailableError
 from tenancy.ids import event_id_of
 from webhooks.ticks import AskOutbox
@@ -42,6 +43,7 @@ class Finish:
         *,
         clock: Clock,
         metrics: JobMetrics,
+        spending: Spending,
     ) -> None:
         self._store = store
         self._gates = gates
@@ -50,15 +52,19 @@ class Finish:
         self._runtime = runtime
         self._clock = clock
         self._metrics = metrics
+        self._spending = spending
 
     async def __call__(self, held: JobRecord, end: Ended, *, dead_letter: bool = False) -> None:
         """Write the end of a job that is held; raises LeaseLostError, CancelRequestedError, TickAgainError."""
         now = self._clock.now()
-        job = records.progressed(held, end.progress, now)
+        job = records.used(records.progressed(held, end.progress, now), end.tokens)
         if end.result is not None:
             job = await self._store.with_result(job, end.result)
         job = records.ended(job, end.status, now, error=end.error, dead_letter=dead_letter)
-        job = await self._store.end(held, job)
+        line = await self._line(job) if held.started_at is not None else None
+        job = await self._store.end(held, job, line)
+        if line is not None:
+            self._spending.ended(line)
         self._tell(job, end, now)
         await self._ask_outbox(job.tenant_id, event_id_of(job.job_id), at=now)
         await self._open(job)
@@ -73,6 +79,14 @@ class Finish:
             _log.warning("job.session_not_stopped", **line(job), code=fault.code)
             if isinstance(fault, RuntimeFaultError) and backoff.may_try_again(fault, 1):
                 raise TickAgainError("the session still runs") from fault
+
+    async def _line(self, job: JobRecord) -> UsageRecord:
+        """Return the ledger's line of a job that has run."""
+        try:
+            price = await price_of(self._agents, job)
+        except AgentUnknownError:
+            price = None
+        return line_of_job(job, price, await self._spending.tool_calls(job))
 
     async def _open(self, job: JobRecord) -> None:
         try:

@@ -88,6 +88,11 @@ def progressed(job: JobRecord, progress: Progress | None, now: datetime) -> JobR
     return job.model_copy(update={"progress": progress, "updated_at": now})
 
 
+def used(job: JobRecord, tokens: tuple[int, int] | None) -> JobRecord:
+    """Return the job with the tokens its agent last reported; what the agent leaves out stays as it was."""
+    return job if tokens is None else job.model_copy(update={"tokens": tokens})
+
+
 def parked(job: JobRecord, next_tick_at: datetime) -> JobRecord:
     """Return the job out of the worker's hands until its next tick; raises IllegalTransitionError once it ended."""
     if job.status.terminal:

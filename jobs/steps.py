@@ -12,8 +12,9 @@ from pydantic import JsonValue
 
 from jobs import events
 from tenancy import tables
-from tenancy.data_models import JobGate, JobRecord, Key, TenantItem, WaitingJob
+from tenancy.data_models import JobGate, JobRecord, Key, TenantItem, UsageDay, UsageRecord, WaitingJob
 from tenancy.ids import TenantId
+from tenancy.ledger import is_closed
 from tenancy.steps import DeleteStep, PutStep, Step, UpdateStep
 
 NEW = Attr(tables.PARTITION_KEY).not_exists()
@@ -50,6 +51,14 @@ def enter(tenant_id: TenantId, cap: int) -> Step:
 def leave(tenant_id: TenantId) -> Step:
     """Count one running job less."""
     return UpdateStep(JobGate, gate_key(tenant_id), {}, add={"running": -1}, condition=Attr("running").gt(0))
+
+
+def settled(line: UsageRecord) -> list[Step]:
+    """Put a job's line into the ledger; where its day may be added up already, that sum goes."""
+    steps: list[Step] = [PutStep(line)]
+    if is_closed(line.day, line.settled_at):
+        steps.append(DeleteStep(UsageDay, UsageDay.key_to(line.tenant_id, line.day)))
+    return steps
 
 
 def wait(job: JobRecord, gate: JobGate, look_at: datetime) -> list[Step]:

@@ -19,9 +19,10 @@ from jobs import events, records, steps
 from jobs.errors import CancelRequestedError, GateFullError, LeaseLostError
 from tenancy import tables
 from tenancy.clock import Clock, SystemClock
-from tenancy.data_models import JobEvent, JobGate, JobRecord, Status, WaitingJob
+from tenancy.data_models import JobEvent, JobGate, JobRecord, Status, UsageRecord, WaitingJob
 from tenancy.errors import ConditionFailedError, StoreBusyError
 from tenancy.ids import JobId, TenantId
+from tenancy.ledger import Used, line_of
 from tenancy.steps import Page, PutStep, Step
 from tenancy.store import TenantStores
 from webhooks import outbox
@@ -66,7 +67,7 @@ class JobStore:
         else:
             key = _payload_key(job, "input.json")
             await self._stores.s3(job.tenant_id).put(key, body, _JSON)
-            job = job.model_copy(update={"input_s3_key": key})
+            job = job.model_copy(update={"input_s3_key": key, "input_bytes": len(body)})
         legs = [PutStep(job, steps.NEW), PutStep(events.of_acceptance(job)), *also]
         try:
             await self._transact(job.tenant_id, legs)
@@ -185,20 +186,23 @@ class JobStore:
         """
         return await self._commit(held, waiting, steps.wait(waiting, gate, look_at))
 
-    async def end(self, held: JobRecord, ended: JobRecord) -> JobRecord:
-        """Write a job's end: its state, its event, the event for webhooks, and its place at the gate.
+    async def end(self, held: JobRecord, ended: JobRecord, line: UsageRecord | None = None) -> JobRecord:
+        """Write a job's end: its state, its event, the event for webhooks, its place at the gate, its ledger's line.
 
+        Without a line it never ran and cost nothing.
         Raises LeaseLostError and CancelRequestedError unless `held` is still how the job stands.
         """
-        told = PutStep(outbox.job_ended(steps.counted(held, ended)), steps.NEW)
+        line = line or line_of(ended, None, Used(0, 0), ended.ended_at or ended.updated_at)
+        event = PutStep(outbox.job_ended(steps.counted(held, ended)), steps.NEW)
+        told: list[Step] = [event, *steps.settled(line)]
         if held.status is Status.QUEUED:
             gone = [] if held.waiting_since_at is None else [steps.no_longer_waiting(held)]
-            return await self._commit(held, ended, [told, *gone])
+            return await self._commit(held, ended, [*told, *gone])
         try:
-            return await self._commit(held, ended, [told, steps.leave(held.tenant_id)])
+            return await self._commit(held, ended, [*told, steps.leave(held.tenant_id)])
         except ConditionFailedError:
             # No gate counts it: it was begun before there were any.
-            return await self._commit(held, ended, [told])
+            return await self._commit(held, ended, told)
 
     async def cancel(self, tenant_id: TenantId, job_id: JobId, now: datetime) -> Cancellation | None:
         """Cancel a queued job, or have a running one stopped; None where there is no such job.

@@ -18,9 +18,11 @@ from jobs.execute import Execute
 from jobs.finish import Finish
 from jobs.gate import Gates
 from jobs.lease import Leases
+from jobs.metering import JobSpending
 from jobs.sweep import Sweeper
 from jobs.worker import TickWorker, job_line, webhook_line
 from ops import telemetry
+from ops.metering import metering
 from ops.private import PrivatePort
 from ops.settings import Settings
 from ops.wiring import Floor, floor
@@ -29,6 +31,7 @@ from tenancy.errors import TenantUnknownError
 from tenancy.ids import TenantId
 from tenancy.registry import TenantRegistry
 from tenancy.tiers import limits_of
+from tenancy.tool_calls import ToolCalls
 
 # Fargate kills after 120 s.
 GRACE_S: Final = 110.0
@@ -56,7 +59,9 @@ async def work(settings: Settings, *, private_port: int) -> None:
         owner = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
         registry = TenantRegistry(base.stores, base.changes, clock=base.clock)
         stack.push_async_callback(registry.aclose)
-        workers = [_jobs(base, registry, owner), _webhooks(base)]
+        meter = await stack.enter_async_context(metering(base, registry))
+        spending = JobSpending(meter.budgets, ToolCalls(base.trips), base.clock)
+        workers = [_jobs(base, registry, owner, spending), _webhooks(base)]
         port = await _listen(stack, _private(base, workers, stopping), private_port)
         _log.info("working", owner=owner, private_port=port)
         await _run(workers, _sweeper(base, owner), stopping)
@@ -73,7 +78,7 @@ async def _run(workers: Sequence[TickWorker], sweeper: Sweeper, stopping: asynci
         sweeping.cancel()
 
 
-def _jobs(base: Floor, registry: TenantRegistry, owner: str) -> TickWorker:
+def _jobs(base: Floor, registry: TenantRegistry, owner: str, spending: JobSpending) -> TickWorker:
     clock, metrics = base.clock, base.job_metrics
 
     async def cap_of(tenant_id: TenantId) -> int:
@@ -87,7 +92,7 @@ def _jobs(base: Floor, registry: TenantRegistry, owner: str) -> TickWorker:
 
     gates = Gates(base.jobs, base.queue, cap_of, clock=clock, metrics=metrics)
     ask = base.webhook_ticks.outbox
-    finish = Finish(base.jobs, gates, ask, base.catalog, base.runtime, clock=clock, metrics=metrics)
+    finish = Finish(base.jobs, gates, ask, base.catalog, base.runtime, clock=clock, metrics=metrics, spending=spending)
     execute = Execute(
         base.jobs,
         Leases(base.jobs, clock, owner=owner),
@@ -98,6 +103,7 @@ def _jobs(base: Floor, registry: TenantRegistry, owner: str) -> TickWorker:
         finish=finish,
         clock=clock,
         metrics=metrics,
+        spending=spending,
         poll_s=base.settings.job_poll_s,
     )
     return TickWorker(job_line(execute, gates), base.arq, clock=clock, metrics=metrics)

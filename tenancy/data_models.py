@@ -303,11 +303,15 @@ JobEventType: TypeAlias = Literal[
 ]
 
 
+    # Of one in S3.
+    input_bytes: int | None = None
 class JobEvent(TenantItem):
     """One thing that happened to a job, stored together with the change it tells of; `seq` counts from 1, no gap."""
 
     TABLE = tables.JOBS
     SORT_PREFIX = "JOBEVENT#"
+    # Input and output tokens as the agent last reported them.
+    tokens: tuple[int, int] | None = None
 
     job_id: JobId
     seq: int = Field(ge=1)

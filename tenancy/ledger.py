@@ -14,7 +14,6 @@ from typing import Final
 from tenancy import tables
 from tenancy.clock import Clock
 from tenancy.data_models import (
-    AgentVersion,
     InvocationRecord,
     JobRecord,
     Mode,
@@ -24,7 +23,7 @@ from tenancy.data_models import (
     UsageSums,
 )
 from tenancy.ids import TenantId, moment_of
-from tenancy.prices import FREE, tokens_in
+from tenancy.prices import FREE, Price, tokens_in
 from tenancy.store import TenantStores
 
 # Longer than anything runs: a job may take 8 hours, and what its worker left behind is settled within minutes.
@@ -46,8 +45,8 @@ class Used:
     tokens: tuple[int, int] | None = None
 
 
-def line_of(ended: InvocationRecord | JobRecord, agent: AgentVersion, used: Used, now: datetime) -> UsageRecord:
-    """Return the ledger's line of what has ended."""
+def line_of(ended: InvocationRecord | JobRecord, price: Price | None, used: Used, now: datetime) -> UsageRecord:
+    """Return the ledger's line of what has ended; without a price it was free."""
     tokens_read, tokens_written = used.tokens or (tokens_in(used.input_bytes), tokens_in(used.answer_bytes))
     return UsageRecord(
         tenant_id=ended.tenant_id,
@@ -63,18 +62,18 @@ def line_of(ended: InvocationRecord | JobRecord, agent: AgentVersion, used: Used
         answer_bytes=used.answer_bytes,
         runtime_ms=used.runtime_ms,
         tool_calls=used.tool_calls,
-        cost_microusd=(agent.price or FREE).cost(tokens_read, tokens_written, used.runtime_ms),
+        cost_microusd=(price or FREE).cost(tokens_read, tokens_written, used.runtime_ms),
         settled_at=now,
     )
 
 
-def line_left_behind(record: InvocationRecord, agent: AgentVersion, now: datetime) -> UsageRecord:
+def line_left_behind(record: InvocationRecord, price: Price | None, now: datetime) -> UsageRecord:
     """Return the line of an invocation whose process died: an estimate from what its record last said.
 
     `record` is the record as closed. Its time runs until then, for the agent may have worked all that while.
     """
     ran_ms = int(((record.ended_at or now) - record.created_at).total_seconds() * 1000)
-    return line_of(record, agent, Used(0, max(0, ran_ms), record.chunks, record.answer_bytes), now)
+    return line_of(record, price, Used(0, max(0, ran_ms), record.chunks, record.answer_bytes), now)
 
 
 def month_of(day: date) -> str:

@@ -9,7 +9,8 @@ from tenancy.ids import WebhookId
 from webhooks.outbox import moment
 
 TEST: Final = "webhook.test"
-EVENT_TYPES: Final = frozenset({"job.succeeded", "job.failed", "job.cancelled", "job.expired", TEST})
+BUDGET_WARNING: Final = "budget.warning"
+EVENT_TYPES: Final = frozenset({"job.succeeded", "job.failed", "job.cancelled", "job.expired", BUDGET_WARNING, TEST})
 
 
 def payload_of_test(webhook_id: WebhookId, at: datetime) -> str:

@@ -1,7 +1,7 @@
 """The jobs floor put together over the real store and a real Redis, with the agent host in process."""
 
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import pytest
 from arq.connections import ArqRedis
@@ -25,7 +25,7 @@ from tenancy.platform_store import PlatformStore
 from tenancy.store import TenantStores
 from tests.clock import FakeClock
 from tests.conftest import Aws
-from tests.jobs.parts import FakeAgents, FakeRuntime, make_agent, make_context
+from tests.jobs.parts import FakeAgents, FakeRuntime, FreeSpending, make_agent, make_context
 
 POLL_S = 5.0
 CAP = 1000
@@ -48,6 +48,7 @@ class Floor:
     clock: Clock
     metrics: JobMetrics
     registry: CollectorRegistry
+    spending: FreeSpending = field(default_factory=FreeSpending)
 
     @property
     def agent(self) -> AgentVersion:
@@ -66,6 +67,7 @@ class Floor:
             finish=self.finish,
             clock=self.clock,
             metrics=self.metrics,
+            spending=self.spending,
             poll_s=POLL_S,
         )
 
@@ -86,6 +88,7 @@ class Floor:
             self.runtime,
             clock=self.clock,
             metrics=self.metrics,
+            spending=self.spending,
         )
 
     def sweeper(self, owner: str = "sweeper-1") -> Sweeper:

@@ -11,16 +11,35 @@ import orjson
 
 from agents.behalf import OnBehalf
 from agents.errors import AgentUnknownError, RuntimeFaultError
-from agents.inband import InbandStatus, JobError
+from agents.inband import InbandStatus, JobError, TokenUsage
 from agents.invocation import TraceHeaders
 from tenancy.clock import Clock
 from tenancy.context import Principal, Role, TenantContext
-from tenancy.data_models import AgentVersion, JobRecord, Mode, Progress, ReleaseState, Tenant
+from tenancy.data_models import AgentVersion, JobRecord, Mode, Progress, ReleaseState, Tenant, UsageRecord
 from tenancy.ids import AgentName, JobId, SessionId, TenantId, new_job_id, new_session_id
+from tenancy.prices import Price
 from tenancy.tiers import Tier
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 ACME = TenantId("acme")
+
+
+class FreeSpending:
+    """Lets every job go on, unless told otherwise, and remembers what each came to; a jobs.metering.Spending."""
+
+    def __init__(self) -> None:
+        self.refused: set[JobId] = set()
+        self.lines: list[UsageRecord] = []
+
+    async def may_go_on(self, job: JobRecord, price: Price | None, *, ahead_s: float) -> bool:
+        assert ahead_s > 0
+        return job.job_id not in self.refused
+
+    async def tool_calls(self, job: JobRecord) -> int:
+        return 0 if job.run == 1 else job.run
+
+    def ended(self, line: UsageRecord) -> None:
+        self.lines.append(line)
 
 
 def make_context(tenant_id: TenantId) -> TenantContext:
@@ -119,6 +138,8 @@ class FakeRuntime:
         self.calls: Counter[Call] = Counter()
         self.stopped: list[str] = []
         self.traces: list[TraceHeaders] = []
+        # What its jobs say that their models used.
+        self.usage: TokenUsage | None = None
 
     @property
     def live_sessions(self) -> set[str]:
@@ -189,10 +210,22 @@ class FakeRuntime:
         if share < 1:
             progress = Progress(percent=int(share * 100))
             return InbandStatus(
-                bootId=process.boot_id, ref=job_id, state="running", ping="HealthyBusy", progress=progress
+                bootId=process.boot_id,
+                ref=job_id,
+                state="running",
+                ping="HealthyBusy",
+                progress=progress,
+                usage=self.usage,
             )
         if work.fails:
             error = JobError(type="ValueError", message="asked to fail")
             return InbandStatus(bootId=process.boot_id, ref=job_id, state="failed", ping="Healthy", error=error)
         result = b'{"echo": ' + orjson.dumps(work.prompt) + b"}"
-        return InbandStatus(bootId=process.boot_id, ref=job_id, state="succeeded", ping="Healthy", resultJson=result)
+        return InbandStatus(
+            bootId=process.boot_id,
+            ref=job_id,
+            state="succeeded",
+            ping="Healthy",
+            resultJson=result,
+            usage=self.usage,
+        )

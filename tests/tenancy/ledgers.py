@@ -44,5 +44,5 @@ def line(
     tenant_id: TenantId, at: datetime, cost: int, mode: Mode = Mode.STREAM, name: str = "echo-agent"
 ) -> UsageRecord:
     """Return the line of an invocation that began at a time and cost this much."""
-    priced = agent(Price(invocation_microusd=cost), name)
-    return line_of(ended(tenant_id, at, mode, name), priced, Used(40, 1000, chunks=2, answer_bytes=80), at)
+    price = Price(invocation_microusd=cost)
+    return line_of(ended(tenant_id, at, mode, name), price, Used(40, 1000, chunks=2, answer_bytes=80), at)

@@ -12,7 +12,7 @@ from tenancy.prices import Price
 from tenancy.store import TenantStores
 from tests.clock import FakeClock
 from tests.conftest import Aws
-from tests.tenancy.ledgers import agent, ended, line
+from tests.tenancy.ledgers import ended, line
 from tests.tenancy.samples import NOW, Violations, stores
 
 pytestmark = pytest.mark.stack
@@ -31,7 +31,7 @@ async def write(doors: TenantStores, *lines: UsageRecord) -> None:
 
 
 def test_what_an_agent_reports_is_charged_and_what_it_does_not_is_estimated_and_says_so() -> None:
-    priced = agent(Price(input_1k_microusd=1000, output_1k_microusd=2000))
+    priced = Price(input_1k_microusd=1000, output_1k_microusd=2000)
     record = ended(TenantId("acme"), NOW)
 
     told = line_of(record, priced, Used(400, 0, answer_bytes=800, tokens=(7, 3)), NOW)
@@ -49,7 +49,7 @@ def test_what_an_agent_reports_is_charged_and_what_it_does_not_is_estimated_and_
 def test_what_a_dead_process_left_behind_is_charged_for_its_time() -> None:
     record = ended(TenantId("acme"), NOW).model_copy(update={"status": Status.FAILED, "ended_at": None})
 
-    left = line_left_behind(record, agent(Price(runtime_s_microusd=10)), NOW + timedelta(seconds=12))
+    left = line_left_behind(record, Price(runtime_s_microusd=10), NOW + timedelta(seconds=12))
 
     assert (left.runtime_ms, left.cost_microusd, left.estimated) == (12_000, 120, True)
 

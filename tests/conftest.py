@@ -4,6 +4,8 @@ They start when the first test asks for them and end with the process. Isolation
 are made once per process (making them takes a second), and `tenant_id` gives every test tenants nobody else has.
 A test of what spans tenants (bindings, agents, the sweeper's index) that cannot pick unique names asks for
 `fresh_aws`, which has tables of its own. Redis is emptied before each test that asks for it.
+
+`--store dynamodb-local` has DynamoDB served by AWS's own build instead (and S3 by the embedded server still).
 """
 
 import asyncio
@@ -22,7 +24,9 @@ from ops.bootstrap import ensure_bucket, ensure_tables
 from ops.devstack.process import free_port, stop
 from ops.devstack.stores import start_redis, start_store
 from tenancy.ids import TenantId
+from tenancy.tables import TABLES, TTL_ATTRIBUTE
 from tests.clock import FakeClock
+from tests.conformance import dynamodb_local
 
 if TYPE_CHECKING:
     from types_aiobotocore_dynamodb.client import DynamoDBClient
@@ -35,7 +39,10 @@ BUCKET = "lockgate-test-data"
 
 @dataclass(frozen=True, slots=True)
 class Aws:
-    """Unguarded clients of the real store, and the names of this test's tables and bucket."""
+    """Unguarded clients of the real store, and the names of this test's tables and bucket.
+
+    `endpoint_url` is the embedded server's; DynamoDB may be elsewhere, and its client knows where.
+    """
 
     dynamodb: "DynamoDBClient"
     s3: "S3Client"
@@ -43,6 +50,18 @@ class Aws:
     bucket: str
     session: aioboto3.Session
     endpoint_url: str
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--store", choices=["embedded", "dynamodb-local"], default="embedded", help="what is DynamoDB")
+
+
+def pytest_report_header(config: pytest.Config) -> str:
+    """Say what is tested on."""
+    ministack = next(STORE_PYTHON.parents[1].glob("lib/*/site-packages/ministack-*.dist-info"), Path("not installed"))
+    embedded = f"embedded ({ministack.stem})"
+    local = config.getoption("store") == "dynamodb-local"
+    return f"DynamoDB: {dynamodb_local.version() if local else embedded}; S3: {embedded}"
 
 
 @pytest.fixture(scope="session")
@@ -71,15 +90,29 @@ def store_url(parts_loop: asyncio.Runner, tmp_path_factory: pytest.TempPathFacto
 
 
 @pytest.fixture(scope="session")
+def dynamodb_url(
+    request: pytest.FixtureRequest, parts_loop: asyncio.Runner, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[str]:
+    """Return where DynamoDB is: the embedded server, unless another one was chosen."""
+    if request.config.getoption("store") == "embedded":
+        yield request.getfixturevalue("store_url")
+        return
+    folder, port = tmp_path_factory.mktemp("dynamodb-local"), free_port()
+    process = parts_loop.run(dynamodb_local.start_dynamodb_local(port, folder / "log"))
+    yield f"http://127.0.0.1:{port}"
+    parts_loop.run(stop(process))
+
+
+@pytest.fixture(scope="session")
 def aws_session() -> aioboto3.Session:
     """Return the session all clients come from: it reads AWS's service models once."""
     return aioboto3.Session(aws_access_key_id="test", aws_secret_access_key="test", region_name=REGION)
 
 
 @pytest.fixture(scope="session")
-def shared_tables(parts_loop: asyncio.Runner, aws_session: aioboto3.Session, store_url: str) -> str:
+def shared_tables(parts_loop: asyncio.Runner, aws_session: aioboto3.Session, dynamodb_url: str, store_url: str) -> str:
     """Make this process's tables and bucket; return the tables' prefix."""
-    return parts_loop.run(_make_tables(aws_session, store_url))
+    return parts_loop.run(_make_tables(aws_session, dynamodb_url, store_url))
 
 
 @pytest.fixture
@@ -91,18 +124,20 @@ async def redis_url(redis_server: str) -> str:
 
 
 @pytest.fixture
-async def aws(aws_session: aioboto3.Session, store_url: str, shared_tables: str) -> AsyncIterator[Aws]:
+async def aws(
+    aws_session: aioboto3.Session, dynamodb_url: str, store_url: str, shared_tables: str
+) -> AsyncIterator[Aws]:
     """Return clients of the real store and tables shared within the process: use fresh tenants."""
     async with AsyncExitStack() as stack:
-        yield await _clients(stack, aws_session, store_url, shared_tables)
+        yield await _clients(stack, aws_session, dynamodb_url, store_url, shared_tables)
 
 
 @pytest.fixture
-async def fresh_aws(aws_session: aioboto3.Session, store_url: str) -> AsyncIterator[Aws]:
+async def fresh_aws(aws_session: aioboto3.Session, dynamodb_url: str, store_url: str) -> AsyncIterator[Aws]:
     """Return clients of the real store and empty tables that only this test uses (slower: about a second)."""
-    prefix = await _make_tables(aws_session, store_url)
+    prefix = await _make_tables(aws_session, dynamodb_url, store_url)
     async with AsyncExitStack() as stack:
-        yield await _clients(stack, aws_session, store_url, prefix)
+        yield await _clients(stack, aws_session, dynamodb_url, store_url, prefix)
 
 
 @pytest.fixture
@@ -117,18 +152,32 @@ def clock() -> FakeClock:
     return FakeClock()
 
 
-async def _make_tables(session: aioboto3.Session, store_url: str) -> str:
+async def _make_tables(session: aioboto3.Session, dynamodb_url: str, store_url: str) -> str:
     prefix = f"t{secrets.token_hex(4)}-"
     async with AsyncExitStack() as stack:
-        aws = await _clients(stack, session, store_url, prefix)
+        aws = await _clients(stack, session, dynamodb_url, store_url, prefix)
         await ensure_tables(aws.dynamodb, prefix)
+        if dynamodb_url != store_url:
+            await _keep_what_expired(aws)
         await ensure_bucket(aws.s3, BUCKET, REGION)
     return prefix
 
 
-async def _clients(stack: AsyncExitStack, session: aioboto3.Session, store_url: str, prefix: str) -> Aws:
+async def _keep_what_expired(aws: Aws) -> None:
+    """Turn expiry off: the tests' clocks stand in the past, and DynamoDB Local takes away what has expired by now."""
+    for table in TABLES:
+        if table.expires:
+            await aws.dynamodb.update_time_to_live(
+                TableName=aws.table_prefix + table.name,
+                TimeToLiveSpecification={"Enabled": False, "AttributeName": TTL_ATTRIBUTE},
+            )
+
+
+async def _clients(
+    stack: AsyncExitStack, session: aioboto3.Session, dynamodb_url: str, store_url: str, prefix: str
+) -> Aws:
     return Aws(
-        dynamodb=await stack.enter_async_context(session.client("dynamodb", endpoint_url=store_url)),
+        dynamodb=await stack.enter_async_context(session.client("dynamodb", endpoint_url=dynamodb_url)),
         s3=await stack.enter_async_context(session.client("s3", endpoint_url=store_url)),
         table_prefix=prefix,
         bucket=BUCKET,

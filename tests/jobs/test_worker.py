@@ -271,7 +271,7 @@ async def test_the_tick_of_a_killed_worker_is_handed_out_again_when_its_lock_run
 
 async def killed_in_a_start(live: Floor, aws: Aws, redis_url: str, job: JobRecord) -> JobRecord:
     """Let a worker process begin to start the job, kill it there, and return how it left the job."""
-    argv = [redis_url, aws.endpoint_url, aws.table_prefix, live.tenant_id]
+    argv = [redis_url, aws.dynamodb.meta.endpoint_url, aws.table_prefix, live.tenant_id]
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "tests.jobs.hanging_worker", *argv, stdout=asyncio.subprocess.PIPE
     )

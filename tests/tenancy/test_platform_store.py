@@ -34,7 +34,7 @@ class Guarded:
 @pytest.fixture
 async def platform(fresh_aws: Aws) -> AsyncIterator[Guarded]:
     violations = Violations()
-    async with fresh_aws.session.client("dynamodb", endpoint_url=fresh_aws.endpoint_url) as dynamodb:
+    async with fresh_aws.session.client("dynamodb", endpoint_url=fresh_aws.dynamodb.meta.endpoint_url) as dynamodb:
         client_guard.install(
             dynamodb, table_prefix=fresh_aws.table_prefix, bucket=fresh_aws.bucket, on_violation=violations
         )

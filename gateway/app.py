@@ -16,10 +16,12 @@ from gateway.invoke import RequestPath
 from gateway.middleware import Edge
 from gateway.operations import IDEMPOTENCY_KEY, Operation
 from gateway.repeats import Repeats
+from gateway.replay import Replays
 from gateway.routes import (
     agents,
     deliveries,
     health,
+    invocation_events,
     invocations,
     job_events,
     jobs,
@@ -31,6 +33,7 @@ from gateway.routes import (
 )
 from gateway.routes.agents import AgentRoutes
 from gateway.routes.deliveries import DeliveryRoutes
+from gateway.routes.invocation_events import InvocationEvents
 from gateway.routes.invocations import InvocationRoutes
 from gateway.routes.job_events import JobEvents
 from gateway.routes.jobs import JobRoutes
@@ -61,6 +64,7 @@ class Parts:
     deliveries: Deliveries
     tenants: TenantAdmin
     repeats: Repeats
+    replays: Replays
     clock: Clock
     tool_access: ToolAccess
     tool_door: ToolDoor
@@ -137,6 +141,11 @@ ROUTES: Final[tuple[Route, ...]] = (
         lambda parts: InvocationRoutes(parts.path, parts.cancellations).create,
     ),
     tenant(Role.AGENT_INVOKE, invocations.GET, lambda parts: InvocationRoutes(parts.path, parts.cancellations).get),
+    tenant(
+        Role.AGENT_INVOKE,
+        invocation_events.EVENTS,
+        lambda parts: InvocationEvents(parts.cancellations, parts.replays, parts.path).get,
+    ),
     tenant(
         Role.AGENT_INVOKE,
         invocations.CANCEL,

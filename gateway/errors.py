@@ -126,6 +126,18 @@ class NotFoundError(LockgateError):
     code = "not_found"
 
 
+class EventUnknownError(LockgateError):
+    """The event to go on after is none of the stream's."""
+
+    code = "event_unknown"
+
+
+class ReplayExpiredError(LockgateError):
+    """The events asked for are kept no longer, or were lost."""
+
+    code = "replay_expired"
+
+
 class JournalFullError(LockgateError):
     """More records wait to be written than may be held in memory."""
 

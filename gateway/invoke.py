@@ -25,20 +25,23 @@ from agents.errors import AgentFailedError, RuntimeFaultError
 from agents.invocation import AgentError, AgentEvent, Answer, Invocation, Invoke, TraceHeaders
 from agents.sessions import Sessions
 from agents.turns import Turns
-from gateway.bodies import read_invocation
+from gateway.bodies import InvocationBody, read_invocation
+from gateway.detach import DETACH, Detachments
 from gateway.errors import FieldFault, FieldsInvalidError
 from gateway.journal import Journal
 from gateway.live import InvocationCancelledError, LiveInvocations
-from gateway.negotiate import mode_of
-from gateway.original import event_stream, kept
+from gateway.negotiate import mode_of, prefers
+from gateway.original import ORIGINAL, kept, stream_kept
 from gateway.record import Passage, Report, Verdict, begun, closed, judge, upstream_of
-from gateway.sse import EventStream
+from gateway.sse import HEADERS, EventStream
+from gateway.streamlog import StreamLogs
 from gateway.submit import Submissions
 from tenancy.admission import Admission, Permit
 from tenancy.clock import Clock
 from tenancy.context import TenantContext
 from tenancy.data_models import AgentVersion, InvocationRecord, Mode, Status
 from tenancy.errors import StoreUnavailableError
+from tenancy.idempotency import KEPT
 from tenancy.ids import AgentName, InvocationId, RequestId, SessionId, new_invocation_id
 from tenancy.registry import TenantRegistry
 from tenancy.store import TenantStores
@@ -167,6 +170,8 @@ class RequestPath:
     stores: TenantStores
     journal: Journal
     live: LiveInvocations
+    logs: StreamLogs
+    detached: Detachments
     runtime: Invoke
     stopper: Stopper
     submissions: Submissions
@@ -188,11 +193,26 @@ class RequestPath:
             )
         if body.request.webhook_id is not None:
             raise FieldsInvalidError([FieldFault("/webhookId", "only a job tells a webhook how it ended")])
+        detached = mode is Mode.STREAM and prefers(request.headers.getall("Prefer", ()), DETACH)
+        carried = self._carry(request, ctx, agent, body, mode=mode, origin=origin, detached=detached)
+        return await (self.detached.carry(request, carried) if detached else carried)
+
+    async def _carry(
+        self,
+        request: web.Request,
+        ctx: TenantContext,
+        agent: AgentVersion,
+        body: InvocationBody,
+        *,
+        mode: Mode,
+        origin: Origin,
+        detached: bool,
+    ) -> web.StreamResponse:
         invocation_id = new_invocation_id(self.clock.now())
         async with self.admission.invocation(ctx, agent, invocation_id) as newest:
             session = await self.sessions.open(ctx.tenant_id, agent, body.request.session_id)
             # A session stays on the version it began with.
-            permit = newest.of_version(await self.catalog.get(name, session.agent_version))
+            permit = newest.of_version(await self.catalog.get(agent.name, session.agent_version))
             invocation = Invocation(
                 id=invocation_id,
                 ctx=ctx,
@@ -206,8 +226,9 @@ class RequestPath:
             admitted = Admitted(permit, invocation, record, session.fresh)
             # On whatever answer follows, a problem too: its record can be looked up.
             request[IDS] = admitted.headers
-            deliver = self._stream if mode is Mode.STREAM else self._answer
-            return await deliver(request, admitted)
+            if mode is Mode.STREAM:
+                return await self._stream(request, admitted, detached=detached)
+            return await self._answer(request, admitted)
 
     async def _answer(self, request: web.Request, admitted: Admitted) -> web.StreamResponse:
         async with self._opened(admitted, self.durations.sync_s) as run:
@@ -218,13 +239,39 @@ class RequestPath:
         await response.write_eof()
         return response
 
-    async def _stream(self, request: web.Request, admitted: Admitted) -> web.StreamResponse:
-        response = event_stream(request)
-        events = EventStream(response, self.clock, request.protocol)
-        verdict = _SUCCEEDED
+    async def _stream(self, request: web.Request, admitted: Admitted, *, detached: bool) -> web.StreamResponse:
+        ctx = admitted.permit.ctx
+        # An answer that is kept under a key is kept for as long as the key.
+        keep_s = max(ctx.limits.replay_s, int(KEPT.total_seconds()) if ORIGINAL in request else 0)
+        response = web.StreamResponse(headers=HEADERS | ({"Preference-Applied": DETACH} if detached else {}))
+        log = self.logs.open(ctx.tenant_id, admitted.invocation.id, keep_s)
+        events = EventStream(response, self.clock, request.protocol, log=log, detached=detached)
+        try:
+            verdict = await self._streamed(request, admitted, events)
+            await stream_kept(request, response.headers, "" if verdict.failure is None else verdict.failure.code)
+            await self._end(request, events, verdict.event, admitted.ids | verdict.details)
+        except (ConnectionResetError, asyncio.CancelledError) as left:
+            if events.begun and not events.over:
+                gone = judge(left)
+                events.ended_unread(gone.event, admitted.ids | gone.details)
+            raise
+        finally:
+            log.close()
+        return response
+
+    async def _end(self, request: web.Request, events: EventStream, event: str, details: dict[str, str]) -> None:
+        try:
+            async with asyncio.timeout(LAST_WORD_S):
+                await events.ended(event, details)
+        except TimeoutError:
+            if request.transport is not None:
+                request.transport.abort()
+
+    async def _streamed(self, request: web.Request, admitted: Admitted, events: EventStream) -> Verdict:
+        """Pass the agent's events on and return how that ended; a failure before the first byte is raised."""
         try:
             async with self._opened(admitted, self.durations.stream_s) as run:
-                await response.prepare(request)
+                await events.begin(request)
                 await events.started(admitted.ids)
                 async with (
                     events.heartbeat(self.durations.heartbeat_s),
@@ -236,17 +283,10 @@ class RequestPath:
             raise
         except Exception as failure:
             # Before the first byte a failure is a problem document; after it, the stream's one terminal event.
-            if not response.prepared:
+            if not events.begun:
                 raise
-            verdict = judge(failure)
-        try:
-            async with asyncio.timeout(LAST_WORD_S):
-                await events.ended(verdict.event, admitted.ids | verdict.details)
-                await response.write_eof()
-        except TimeoutError:
-            if request.transport is not None:
-                request.transport.abort()
-        return response
+            return judge(failure)
+        return _SUCCEEDED
 
     @asynccontextmanager
     async def _opened(self, admitted: Admitted, limit_s: float) -> AsyncIterator[Run]:

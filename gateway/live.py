@@ -127,6 +127,10 @@ class LiveInvocations:
         """Say that the process is on its way out; what still comes on connections it has accepted is served."""
         self._draining = True
 
+    async def idle(self) -> None:
+        """Return once nothing is being served."""
+        await self._idle.wait()
+
     async def end(self) -> None:
         """Take nothing new, end what is left, and return once it has ended."""
         self._closed = True

@@ -15,7 +15,6 @@ import orjson
 import structlog
 from aiohttp import web
 
-from gateway.sse import HEADERS
 from tenancy.clock import Clock
 from tenancy.data_models import IdempotencyRecord
 from tenancy.errors import (
@@ -30,8 +29,7 @@ from tenancy.ids import TenantId
 from tenancy.steps import PutStep
 
 REPLAYED: Final = "Idempotency-Replayed"
-# A longer stream is not kept: the memory is held for as long as it runs.
-STREAM_LIMIT_BYTES: Final = 300 * 1024
+EVENT_STREAM: Final = "text/event-stream"
 # A store that hangs may hold up an answer for no longer than this.
 KEEP_TIMEOUT_S: Final = 2.0
 # How often, and for how long, a repeat looks for the answer of an original that takes no time to speak of.
@@ -98,6 +96,8 @@ class Original:
         self._held: IdempotencyRecord | None = None
         self._renewing: asyncio.Task[None] | None = None
         self._racing = False
+        # Something outlasts the handler and closes this when it ends (`gateway.detach`).
+        self.carried = False
         self._turn = AsyncExitStack()
 
     async def begin(self, body: bytes) -> None:
@@ -170,7 +170,7 @@ class Original:
         if record.request_sha256 != asked.request_sha256:
             raise IdempotencyKeyReusedError
         answer = await self._book.answer(record)
-        if answer.body is None:
+        if answer.body is None and not answer.headers.get("Content-Type", "").startswith(EVENT_STREAM):
             invocation = answer.headers.get("X-Invocation-Id")
             raise AnswerNotKeptError(None if invocation is None else f"/v1/invocations/{invocation}")
         return answer
@@ -229,47 +229,13 @@ async def kept(request: web.Request, response: web.Response) -> web.Response:
     return response
 
 
-def event_stream(request: web.Request) -> web.StreamResponse:
-    """Return the answer that a stream's events are written to; they are kept where its request has a key."""
+async def stream_kept(request: web.Request, headers: Mapping[str, str], code: str) -> None:
+    """Keep a stream as the answer where its request has a key: its events stand in its log.
+
+    One that ended with a `code` after which its caller is meant to invoke again gives the key back.
+    """
     original = request.get(ORIGINAL)
-    return web.StreamResponse(headers=HEADERS) if original is None else _KeptStream(original)
-
-
-class _KeptStream(web.StreamResponse):
-    """Writes events and remembers them, without the comments between them; kept before the last one is sent."""
-
-    def __init__(self, original: Original) -> None:
-        super().__init__(headers=HEADERS)
-        self._original = original
-        self._events: list[bytes] = []
-        self._events_bytes = 0
-
-    async def write(self, data: bytes | bytearray | memoryview) -> None:
-        event = bytes(data)
-        if not event.startswith(b":"):
-            await self._remember(event)
-        await super().write(event)
-
-    async def _remember(self, event: bytes) -> None:
-        self._events_bytes += len(event)
-        if self._events_bytes <= STREAM_LIMIT_BYTES:
-            self._events.append(event)
-        else:
-            self._events.clear()
-        ending = _ending(event)
-        if ending is None:
-            return
-        if ending in _TRY_AGAIN:
-            await self._original.free()
-            return
-        whole = b"".join(self._events) if self._events_bytes <= STREAM_LIMIT_BYTES else None
-        await self._original.settle(self.status, self.headers, whole)
-
-
-def _ending(written: bytes) -> str | None:
-    """Return the code, or nothing, that the terminal event among these gives; None where there is none."""
-    last = written[written.rfind(b"\nevent: ") + len(b"\nevent: ") :]
-    name, _, rest = last.partition(b"\ndata: ")
-    if name not in {b"invocation.completed", b"invocation.failed", b"invocation.cancelled"}:
-        return None
-    return str(orjson.loads(rest).get("code", ""))
+    if original is not None and code in _TRY_AGAIN:
+        await original.free()
+    elif original is not None:
+        await original.settle(200, headers, None)

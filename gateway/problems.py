@@ -68,6 +68,12 @@ _TABLE: Final[dict[type[BaseException], _Row]] = {
         406, "Mode not declared", "The agent does not offer the mode asked for by Accept or Prefer; see modes."
     ),
     gateway.NotFoundError: _Row(404, "Not found", "There is no such resource."),
+    gateway.EventUnknownError: _Row(
+        400, "Event unknown", "Last-Event-ID or startingAfter must be the id of one of the stream's events, or 0."
+    ),
+    gateway.ReplayExpiredError: _Row(
+        410, "Replay expired", "The events asked for are kept no longer. The invocation's record still is."
+    ),
     gateway.JournalFullError: _Row(503, "Overloaded", "Lockgate is overloaded. Try again shortly.", _SOON),
     gateway.DrainingError: _Row(503, "Draining", "This process is about to end. Try again.", _SOON),
     live.InvocationTimedOutError: _Row(504, "Agent timed out", "The agent took longer than its mode allows."),
@@ -123,7 +129,7 @@ _TABLE: Final[dict[type[BaseException], _Row]] = {
         409, "Still running", "The request that came first with this Idempotency-Key still runs. Try again.", _SOON
     ),
     tenancy.AnswerNotKeptError: _Row(
-        410, "Answer not kept", "The request with this Idempotency-Key has ended; its answer was too large to be kept."
+        410, "Answer not kept", "The request with this Idempotency-Key has ended; its answer could not be kept."
     ),
     tenancy.StoreUnavailableError: _Row(503, "Store unavailable", "The data store did not answer. Try again.", _SOON),
     webhooks.EndpointUnknownError: _Row(404, "Not found", "There is no such resource."),

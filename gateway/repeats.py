@@ -11,6 +11,7 @@ import asyncio
 import hashlib
 import re
 from collections.abc import Awaitable, Callable
+from contextlib import aclosing
 from contextvars import Context
 from functools import partial
 from typing import Final
@@ -20,7 +21,7 @@ from aiohttp import web
 from agents.errors import RuntimeFaultError
 from gateway.access import PrincipalHandler, TenantHandler
 from gateway.bodies import ON_BODY
-from gateway.errors import FieldFault, FieldsInvalidError, NotAcceptableError
+from gateway.errors import FieldFault, FieldsInvalidError, NotAcceptableError, ReplayExpiredError
 from gateway.invoke import IDS
 from gateway.live import InvocationCancelledError, InvocationTimedOutError
 from gateway.middleware import ORIGIN
@@ -28,12 +29,14 @@ from gateway.negotiate import mode_of
 from gateway.operations import IDEMPOTENCY_KEY, Operation
 from gateway.original import ORIGINAL, REPLAYED, Line, Original, Replay, Way
 from gateway.problems import problem_of, respond
+from gateway.replay import Replays
+from gateway.sse import RETRY
 from tenancy.clock import Clock
 from tenancy.context import Principal, TenantContext
 from tenancy.data_models import Mode
-from tenancy.errors import ConditionFailedError, StoreUnavailableError
+from tenancy.errors import AnswerNotKeptError, ConditionFailedError, StoreUnavailableError
 from tenancy.idempotency import PLATFORM, Answered, Asked, Idempotency
-from tenancy.ids import TenantId
+from tenancy.ids import InvocationId, TenantId
 
 _KEY: Final = re.compile(r"[\x21-\x7e]{1,255}")
 
@@ -41,8 +44,9 @@ _KEY: Final = re.compile(r"[\x21-\x7e]{1,255}")
 class Repeats:
     """Puts handlers inside the rule; a request without a key goes straight to its handler."""
 
-    def __init__(self, book: Idempotency, clock: Clock) -> None:
+    def __init__(self, book: Idempotency, replays: Replays, clock: Clock) -> None:
         self._book = book
+        self._replays = replays
         self._clock = clock
         self._line: Line = Line()
         self._freeing: set[asyncio.Task[None]] = set()
@@ -91,11 +95,12 @@ class Repeats:
         try:
             return await self._worked(request, operation, original, handle)
         except Replay as replay:
-            return _replayed(replay.answer)
+            return await self._replayed(request, tenant_id, replay.answer)
         except (ConditionFailedError, StoreUnavailableError) as error:
-            return _replayed(await original.lost(error))
+            return await self._replayed(request, tenant_id, await original.lost(error))
         finally:
-            await original.aclose()
+            if not original.carried:
+                await original.aclose()
 
     async def _worked(
         self,
@@ -119,11 +124,34 @@ class Repeats:
                 await original.free()
             raise
         except asyncio.CancelledError:
+            if original.carried:
+                raise
             # The caller has left, and with it ended what ran.
             freeing = asyncio.get_running_loop().create_task(original.free(), context=Context())
             self._freeing.add(freeing)
             freeing.add_done_callback(self._freeing.discard)
             raise
+        return response
+
+    async def _replayed(self, request: web.Request, tenant_id: TenantId, answer: Answered) -> web.StreamResponse:
+        headers = dict(answer.headers) | {REPLAYED: "true"}
+        if answer.body is not None:
+            return web.Response(status=answer.status, body=answer.body, headers=headers)
+        invocation_id = InvocationId(headers["X-Invocation-Id"])
+        response = web.StreamResponse(status=answer.status, headers=headers)
+        async with aclosing(self._replays.follow((tenant_id, invocation_id), 0)) as pieces:
+            try:
+                async for frames in pieces:
+                    if not response.prepared:
+                        await response.prepare(request)
+                        await response.write(RETRY)
+                    await response.write(frames.data)
+            except ReplayExpiredError as expired:
+                if not response.prepared:
+                    raise AnswerNotKeptError(f"/v1/invocations/{invocation_id}") from expired
+                # What is cut short must not look whole.
+                if request.transport is not None:
+                    request.transport.abort()
         return response
 
 
@@ -169,7 +197,3 @@ def _ran(error: Exception) -> bool:
     if isinstance(error, RuntimeFaultError):
         return not error.nothing_ran
     return isinstance(error, InvocationCancelledError | InvocationTimedOutError)
-
-
-def _replayed(answer: Answered) -> web.Response:
-    return web.Response(status=answer.status, body=answer.body, headers=dict(answer.headers) | {REPLAYED: "true"})

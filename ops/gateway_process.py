@@ -25,12 +25,14 @@ from gateway.live import LiveInvocations
 from gateway.middleware import Edge
 from gateway.record import Report
 from gateway.repeats import Repeats
+from gateway.replay import Replays
 from gateway.submit import Submissions
 from gateway.suspensions import Suspensions
 from gateway.tokens import TokenRules
 from gateway.traffic import Traffic
 from ops.private import PrivatePort
 from ops.settings import Settings
+from ops.streams import Streams, streams
 from ops.tools import tool_parts
 from ops.wiring import Floor, bounded, floor, running
 from tenancy.admission import Admission
@@ -70,6 +72,7 @@ async def gateway(settings: Settings) -> AsyncIterator[GatewayProcess]:
         stack.push_async_callback(authenticator.aclose)
         journal = Journal(lambda tenant_id, items: stores.db(tenant_id).put_batch(items), clock, base.metrics)
         stack.push_async_callback(bounded, journal.flush)
+        kept = await stack.enter_async_context(streams(base, journal))
         turns = Turns(base.trips, clock, base.metrics)
         await stack.enter_async_context(turns.renewing())
         admission = await stack.enter_async_context(_admission(base.trips, clock))
@@ -84,18 +87,13 @@ async def gateway(settings: Settings) -> AsyncIterator[GatewayProcess]:
             clock=clock,
         )
         stack.push_async_callback(bounded, cancellations.aclose)
-        path = _path(base, registry, admission, turns=turns, journal=journal, live=live)
+        meter = await stack.enter_async_context(metering(base, registry))
+        path = _path(base, registry, admission, meter=meter, turns=turns, journal=journal, live=live, kept=kept)
         access = Access(authenticator, registry, admission, base.audit, clock)
         edge = Edge(clock, settings.cors_origins, Traffic(base.metrics), lambda: live.draining)
-        Gauge("lockgate_invocations_in_flight", "Invocations being served", registry=base.metrics).set_function(
-            lambda: len(live)
-        )
-        base.readings.cache("tenants", registry.copies)
-        base.readings.cache("bindings", authenticator.bindings)
-        base.readings.total(
-            "lockgate_identity_key_failures", "Renewals of the authority's keys failed", lambda: keys.failures
-        )
-        repeats = _repeats(stack, stores, clock)
+        _read_out(base, registry, authenticator, keys, live=live)
+        replays = kept.replays(cancellations.find)
+        repeats = _repeats(stack, stores, replays, clock)
         tools = tool_parts(stack, base, access, live)
         parts = Parts(
             access,
@@ -108,6 +106,7 @@ async def gateway(settings: Settings) -> AsyncIterator[GatewayProcess]:
             base.webhooks.deliveries,
             _admin(base, registry),
             repeats,
+            replays,
             clock,
             tools.access,
             tools.door,
@@ -118,6 +117,20 @@ async def gateway(settings: Settings) -> AsyncIterator[GatewayProcess]:
         yield GatewayProcess(parts, live, private)
 
 
+def _read_out(
+    base: Floor, registry: TenantRegistry, authenticator: Authenticator, keys: KeySet, *, live: LiveInvocations
+) -> None:
+    """Have metrics tell what the parts know."""
+    Gauge("lockgate_invocations_in_flight", "Invocations being served", registry=base.metrics).set_function(
+        lambda: len(live)
+    )
+    base.readings.cache("tenants", registry.copies)
+    base.readings.cache("bindings", authenticator.bindings)
+    base.readings.total(
+        "lockgate_identity_key_failures", "Renewals of the authority's keys failed", lambda: keys.failures
+    )
+
+
 def _path(
     base: Floor,
     registry: TenantRegistry,
@@ -126,6 +139,7 @@ def _path(
     turns: Turns,
     journal: Journal,
     live: LiveInvocations,
+    kept: Streams,
 ) -> RequestPath:
     """Return the way of an invocation."""
     settings = base.settings
@@ -138,6 +152,8 @@ def _path(
         stores=base.stores,
         journal=journal,
         live=live,
+        logs=kept.logs,
+        detached=kept.detached,
         runtime=base.runtime,
         stopper=base.runtime,
         submissions=Submissions(base.queue, base.stores, admission),
@@ -163,9 +179,9 @@ def _admin(base: Floor, registry: TenantRegistry) -> TenantAdmin:
     return TenantAdmin(registry, base.platform, bindings, trail, clock)
 
 
-def _repeats(stack: AsyncExitStack, stores: TenantStores, clock: Clock) -> Repeats:
+def _repeats(stack: AsyncExitStack, stores: TenantStores, replays: Replays, clock: Clock) -> Repeats:
     """Return what gives repeated requests their answers again."""
-    repeats = Repeats(Idempotency(stores, clock), clock)
+    repeats = Repeats(Idempotency(stores, clock), replays, clock)
     stack.push_async_callback(bounded, repeats.aclose)
     return repeats
 

@@ -143,6 +143,8 @@ async def _drain(process: GatewayProcess, door: Door, grace_s: float) -> None:
     try:
         async with asyncio.timeout(grace_s):
             await door.emptied()
+            # Some go on without a caller.
+            await process.live.idle()
     except TimeoutError:
         _log.warning("grace over", live=len(process.live))
         with suppress(TimeoutError):

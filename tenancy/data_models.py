@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from datetime import date, datetime
 from enum import StrEnum
 from functools import cache
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, NamedTuple, Self, TypeAlias
+from typing import TYPE_CHECKING, Annotated, ClassVar, Final, Literal, NamedTuple, Self, TypeAlias
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
@@ -38,6 +38,10 @@ Item: TypeAlias = "dict[str, AttributeValueTypeDef]"
 
 Microusd = Annotated[int, Field(ge=0)]
 Redaction: TypeAlias = Literal["off", "redact", "block"]
+# A tenant's own patterns: what they are called, how long one is, and how many there may be.
+REDACTION_NAME: Final = "^[a-z][a-z0-9_]{0,39}$"
+REDACTION_PATTERN_MAX: Final = 500
+REDACTION_PATTERNS: Final = 20
 EpochSeconds = Annotated[int, Field(ge=0)]
 # What MCP and AgentCore Gateway both take, `{target}___{tool}` among them.
 ToolName = Annotated[str, Field(pattern=r"^[A-Za-z0-9](?:[A-Za-z0-9_.-]{0,62}[A-Za-z0-9])?$")]
@@ -163,6 +167,15 @@ class TenantStatus(StrEnum):
     DELETED = "deleted"
 
 
+class RedactionPattern(BaseModel):
+    """What a tenant wants found in answers beside the built-in kinds; the name is shown in place of a match."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str = Field(pattern=REDACTION_NAME)
+    pattern: str = Field(min_length=1, max_length=REDACTION_PATTERN_MAX)
+
+
 class Tenant(TenantItem):
     """A paying organisation: the isolation boundary."""
 
@@ -176,6 +189,7 @@ class Tenant(TenantItem):
     limits: LimitOverrides = LimitOverrides()
     monthly_budget_microusd: Microusd | None = None
     redaction: Redaction = "off"
+    redaction_patterns: tuple[RedactionPattern, ...] = Field(default=(), max_length=REDACTION_PATTERNS)
     # Rises with every change: who changes a tenant says which version that was.
     version: int = Field(default=0, ge=0)
     created_at: AwareDatetime
@@ -221,6 +235,34 @@ class InvocationRecord(TenantItem):
         return self.SORT_PREFIX + self.invocation_id
 
 
+class StreamSegment(TenantItem):
+    """Events `first` to `last` of one streamed invocation, framed; kept here as text or in S3."""
+
+    TABLE = tables.INVOCATIONS
+    SORT_PREFIX = "SEG#"
+
+    invocation_id: InvocationId
+    first: int = Field(ge=1)
+    last: int = Field(ge=1)
+    text: str | None = None
+    s3_key: str | None = None
+    ttl: EpochSeconds
+
+    @classmethod
+    def prefix_of(cls, invocation_id: InvocationId) -> str:
+        """Return what the sort keys of a stream's segments begin with."""
+        return f"{cls.SORT_PREFIX}{invocation_id}#"
+
+    @classmethod
+    def record_id_of(cls, invocation_id: InvocationId, first: int) -> str:
+        """Return what names a segment; names sort as the events happened."""
+        return f"{invocation_id}#{first:09d}"
+
+    def sort_key(self) -> str:
+        """Sort by invocation, then by number."""
+        return self.SORT_PREFIX + self.record_id_of(self.invocation_id, self.first)
+
+
 class Progress(BaseModel):
     """How far a job is, as its agent reports it."""
 
@@ -247,11 +289,15 @@ class JobRecord(TenantItem):
     # Small payloads live here as JSON text, large ones in S3 under the tenant's prefix.
     input_json: str | None = None
     input_s3_key: str | None = None
+    # Of one in S3.
+    input_bytes: int | None = None
     result_json: str | None = None
     result_s3_key: str | None = None
     # Of one in S3.
     result_bytes: int | None = None
     progress: Progress | None = None
+    # Input and output tokens as the agent last reported them.
+    tokens: tuple[int, int] | None = None
     error: Failure | None = None
     metadata_json: str | None = None
     webhook_id: WebhookId | None = None
@@ -303,15 +349,11 @@ JobEventType: TypeAlias = Literal[
 ]
 
 
-    # Of one in S3.
-    input_bytes: int | None = None
 class JobEvent(TenantItem):
     """One thing that happened to a job, stored together with the change it tells of; `seq` counts from 1, no gap."""
 
     TABLE = tables.JOBS
     SORT_PREFIX = "JOBEVENT#"
-    # Input and output tokens as the agent last reported them.
-    tokens: tuple[int, int] | None = None
 
     job_id: JobId
     seq: int = Field(ge=1)
@@ -702,10 +744,12 @@ class AgentVersion(StoredItem):
     restartable: bool = False
     state: ReleaseState
     body_limit_bytes: int = Field(default=1_048_576, ge=1, le=100_000_000)
-    # The tools it may call for a tenant; without any it is given no token for the tools' door.
-    tools: tuple[ToolName, ...] = Field(default=(), max_length=24)
     # The JSON Schema that inputs are held to; without one any JSON is taken.
     input_schema_json: str | None = None
+    # Whether inputs that try to talk it out of its instructions are refused.
+    prompt_guard: bool = False
+    # The tools it may call for a tenant; without any it is given no token for the tools' door.
+    tools: tuple[ToolName, ...] = Field(default=(), max_length=24)
     # What it costs; without one it is free.
     price: Price | None = None
     created_at: AwareDatetime

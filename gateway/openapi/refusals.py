@@ -59,6 +59,7 @@ _OF_TENANTS: Final = (tenancy.TenantUnknownError(), tenancy.TenantSuspendedError
 _MEANINGS: Final = {
     400: "The request is not valid.",
     401: "The caller has not shown who it is.",
+    402: "The budget does not cover it.",
     403: "The caller may not do this.",
     404: "There is no such resource, or it is another tenant's: both look the same.",
     406: "The agent does not offer the mode asked for.",

@@ -9,6 +9,7 @@ from aiohttp import web
 from agents import errors as agents
 from gateway import errors
 from gateway.cancel import Cancellations
+from gateway.interceptors.errors import InterceptorFailedError, PromptRefusedError, RedactionBlockedError
 from gateway.invoke import RequestPath
 from gateway.live import EndedEarlyError
 from gateway.middleware import ORIGIN
@@ -32,14 +33,14 @@ from tenancy.errors import AnswerNotKeptError, ConcurrencyLimitError, DailyLimit
 from tenancy.ids import parse_agent_name, parse_invocation_id
 
 _IDS: Final = b'{"invocationId":"inv_01jd3k5m7p9q1r3s5t7v9w1x3y","sessionId":"ses_%b"}' % (b"0123456789abcdef" * 3)
-_EVENTS: Final = (
+EXAMPLE_EVENTS: Final = (
     b"retry: %d\n" % RETRY_MS
     + frame(1, b"invocation.started", _IDS)
     + frame(2, b"agent.chunk", b'{"index":0,"text":"one "}')
     + frame(3, b"agent.chunk", b'{"index":1,"text":"two"}')
     + frame(4, b"invocation.completed", _IDS[:-1] + b',"status":"succeeded"}')
 ).decode()
-_EVENT_GRAMMAR: Final[Schema] = {
+EVENT_GRAMMAR: Final[Schema] = {
     "type": "string",
     "format": "event-stream",
     "maxLength": 1_073_741_824,
@@ -53,7 +54,8 @@ _EVENT_GRAMMAR: Final[Schema] = {
 PREFER: Final = Parameter(
     "Prefer",
     "header",
-    "RFC 7240. `respond-async` makes it a job, whatever `Accept` says; a preference that is not known is passed over.",
+    "RFC 7240. `respond-async` makes it a job, whatever `Accept` says. `detach-on-disconnect` lets a stream go on when "
+    "its caller leaves, to be read at its events. A preference that is not known is passed over.",
     {"type": "string", "format": "text", "maxLength": 16_384},
     "respond-async",
 )
@@ -66,14 +68,14 @@ CREATE: Final = Operation(
     "Invokes the agent in one of the modes it declares, chosen by HTTP's own means: sync by default, a stream for "
     "`Accept: text/event-stream` (by q-value where JSON is listed too, and a tie streams), a job for "
     "`Prefer: respond-async`, which wins. A caller that disconnects cancels a sync or "
-    "streamed invocation.",
+    "streamed invocation, unless it asked for a stream that goes on with `Prefer: detach-on-disconnect`.",
     (
         Answer(
             200,
             "The agent's own JSON, or its stream of events.",
             (
                 Content({"echo": {"echo": "one two three"}}, {"description": "Any JSON, as the agent answered it."}),
-                Content({"stream": _EVENTS}, _EVENT_GRAMMAR, "text/event-stream"),
+                Content({"stream": EXAMPLE_EVENTS}, EVENT_GRAMMAR, "text/event-stream"),
             ),
             headers=("X-Invocation-Id", "X-Session-Id"),
         ),
@@ -101,6 +103,9 @@ CREATE: Final = Operation(
         errors.DrainingError(),
         errors.JournalFullError(),
         AnswerNotKeptError("/v1/invocations/inv_01jd3k5m7p9q1r3s5t7v9w1x3y"),
+        PromptRefusedError("override"),
+        InterceptorFailedError("redact"),
+        RedactionBlockedError("payment_card"),
         *(kind() for kind in EndedEarlyError.__subclasses__()),
         *(kind() for kind in agents.RuntimeFaultError.__subclasses__()),
     ),

@@ -7,9 +7,11 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from gateway.original import STREAM_LIMIT_BYTES
+from gateway import replay
+from tenancy.ids import InvocationId
 from tests.agents.upstream import Received, Script, Upstream, chunk, http, refuse, says, upstream
 from tests.conftest import Aws
+from tests.gateway.logs import forgotten
 from tests.gateway.test_caller_leaves import Silent
 from tests.gateway.test_upstream_trouble import FAILED, streamed
 from tests.gateway.whole import Whole, whole_gateway
@@ -247,14 +249,28 @@ async def test_a_stream_that_failed_is_given_again_with_its_failure(keyed: Keyed
         assert again.alike(first)
 
 
-async def test_a_stream_too_long_to_be_kept_says_where_its_record_is(keyed: Keyeds) -> None:
-    large = [b'data: "' + b"x" * 65_536 + b'"\n\n'] * (STREAM_LIMIT_BYTES // 65_536 + 1)
+async def test_a_long_stream_is_given_again_whole(keyed: Keyeds) -> None:
+    large = [b'data: "' + b"x" * 65_536 + b'"\n\n'] * 20
     async with keyed(streamed(*large)) as running:
         first = await running.post("k", headers=STREAM)
+        again = await running.post("k", headers=STREAM)
+        assert (first.body.count(b"event: agent.chunk"), again.replayed) == (20, True)
+        assert again.alike(first)
+        assert running.invoked == 1
+
+
+async def test_a_stream_whose_log_is_lost_says_where_its_record_is(
+    keyed: Keyeds, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(replay, "PATIENCE_S", 0.0)
+    async with keyed(EVENTS) as running:
+        first = await running.post("k", headers=STREAM)
+        invocation = InvocationId(first.headers["X-Invocation-Id"])
+        await forgotten(redis_url, running.whole, invocation, 4)
         gone = await running.post("k", headers=STREAM)
         assert (first.status, gone.status) == (200, 410)
         assert b'"answer_not_kept"' in gone.body
-        assert gone.headers["Location"] == f"/v1/invocations/{first.headers['X-Invocation-Id']}"
+        assert gone.headers["Location"] == f"/v1/invocations/{invocation}"
         assert (await running.whole.get(gone.headers["Location"])).body["status"] == "succeeded"
         assert running.invoked == 1
 

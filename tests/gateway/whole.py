@@ -83,7 +83,9 @@ class Whole:
         """Return the tenant's stored records once nothing is left to write."""
         await self.process.parts.path.journal.flush()
         partition = InvocationRecord.key_of(self.tenant_id, "").partition
-        page = await self.stores.db(self.tenant_id).query(InvocationRecord, partition, limit=100)
+        page = await self.stores.db(self.tenant_id).query(
+            InvocationRecord, partition, sort_prefix=InvocationRecord.SORT_PREFIX, limit=100
+        )
         return list(page.items)
 
 

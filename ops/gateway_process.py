@@ -87,8 +87,7 @@ async def gateway(settings: Settings) -> AsyncIterator[GatewayProcess]:
             clock=clock,
         )
         stack.push_async_callback(bounded, cancellations.aclose)
-        meter = await stack.enter_async_context(metering(base, registry))
-        path = _path(base, registry, admission, meter=meter, turns=turns, journal=journal, live=live, kept=kept)
+        path = _path(base, registry, admission, turns=turns, journal=journal, live=live, kept=kept)
         access = Access(authenticator, registry, admission, base.audit, clock)
         edge = Edge(clock, settings.cors_origins, Traffic(base.metrics), lambda: live.draining)
         _read_out(base, registry, authenticator, keys, live=live)

@@ -76,6 +76,7 @@ class StreamLog:
         "stored_id",
         "storing",
         "unsaved",
+        "unsaved_bytes",
     )
 
     def __init__(self, logs: "StreamLogs", place: Place, keep_s: int, last_id: int = 0) -> None:
@@ -90,6 +91,7 @@ class StreamLog:
         self.closed = False
         # Handed to Redis and not to the store yet, and since when; then what is on its way to the store.
         self.unsaved: list[Frames] = []
+        self.unsaved_bytes = 0
         self.since_s = 0.0
         self.storing: list[_Storing] = []
         self.merging = False
@@ -189,6 +191,7 @@ class StreamLogs:
         if tail is not None:
             log.last_id = tail.last
             log.unsaved.append(tail)
+            log.unsaved_bytes = len(tail.data)
             self.holds(log, len(tail.data))
             self.has_grown(log)
         self._served[place] = log
@@ -267,14 +270,17 @@ class StreamLogs:
         """Add to the tails what has come."""
         grown, self._grown = self._grown, []
         news: list[Grown] = []
+        now_s, events = self._clock.monotonic(), 0
         for log in grown:
             frames = log.take()
             if frames is not None:
                 if not log.unsaved:
-                    log.since_s = self._clock.monotonic()
+                    log.since_s = now_s
                 log.unsaved.append(frames)
+                log.unsaved_bytes += len(frames.data)
                 news.append(Grown(log.place, frames, log.stored_id, log.keep_s + TAIL_S))
-                self._events.inc(frames.last - frames.first + 1)
+                events += frames.last - frames.first + 1
+        self._events.inc(events)
         if news:
             try:
                 await self._tails.append(news)
@@ -302,7 +308,7 @@ class StreamLogs:
 
     def _due(self, log: StreamLog) -> bool:
         old = self._clock.monotonic() - log.since_s >= SAVE_S
-        return old or log.closed or sum(len(frames.data) for frames in log.unsaved) >= INLINE_LIMIT_BYTES
+        return old or log.closed or log.unsaved_bytes >= INLINE_LIMIT_BYTES
 
     def _is_stored(self, log: StreamLog, one: _Storing) -> bool:
         if one.segment is None:
@@ -311,7 +317,7 @@ class StreamLogs:
         return self._journal.pending(StreamSegment, log.place[0], name) is None
 
     def _save(self, log: StreamLog) -> None:
-        unsaved, log.unsaved = log.unsaved, []
+        unsaved, log.unsaved, log.unsaved_bytes = log.unsaved, [], 0
         frames = Frames(unsaved[0].first, unsaved[-1].last, b"".join(each.data for each in unsaved))
         one = _Storing(frames)
         log.storing.append(one)

@@ -8,6 +8,7 @@ import orjson
 
 from agents.errors import AgentAnswerTooLargeError, RuntimeBrokenError
 from agents.exchange import Exchange
+from agents.inband import usage_in
 from agents.invocation import AgentChunk, AgentEvent
 from agents.wire import EventSplitter
 from tenancy.data_models import Mode
@@ -35,6 +36,7 @@ class HttpAnswer:
             raise RuntimeBrokenError(f"an answer of type {kind[:100]}")
         self._exchange = exchange
         self._streams = kind == EVENT_STREAM
+        self.usage = usage_in(exchange.header(b"content-type") or "")
         self._limits = limits
 
     async def read(self) -> bytes:

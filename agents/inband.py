@@ -4,6 +4,7 @@ Control travels in headers that AgentCore hands on only when the runtime allow-l
 sets: a tenant's input can never forge them.
 """
 
+import re
 from typing import Final, Literal
 
 import orjson
@@ -11,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.alias_generators import to_camel
 
 from agents.errors import RuntimeBrokenError
+from agents.invocation import AgentUsage
 from tenancy.data_models import Progress
 
 CUSTOM_PREFIX: Final = "X-Amzn-Bedrock-AgentCore-Runtime-Custom-Lockgate-"
@@ -23,6 +25,24 @@ ALLOWED_HEADERS: Final = (ACTION_HEADER, REF_HEADER, TOKEN_HEADER)
 # The kit writes `result` last, so that its bytes can be taken as they are. An unescaped quote before a colon can only
 # end a key, and no object before it has this one: the first hit is the key itself.
 _RESULT: Final = b', "result": '
+
+
+# How an agent says on an ordinary answer what its models used: a parameter of its content type, which AgentCore hands
+# on as the agent wrote it; and between a stream's events a comment, which no reader of events sees.
+_USAGE: Final = re.compile(r'; *lockgate-usage="?([0-9]{1,15})-([0-9]{1,15})"?', re.ASCII)
+_USAGE_COMMENT: Final = re.compile(rb": ?lockgate-usage ([0-9]{1,15})-([0-9]{1,15})")
+
+
+def usage_in(content_type: str) -> AgentUsage | None:
+    """Return what an answer's content type says that its models used."""
+    found = _USAGE.search(content_type)
+    return None if found is None else AgentUsage(int(found[1]), int(found[2]))
+
+
+def usage_of(comment: bytes) -> AgentUsage | None:
+    """Return what a comment of an event stream says that the agent's models have used so far."""
+    found = _USAGE_COMMENT.fullmatch(comment)
+    return None if found is None else AgentUsage(int(found[1]), int(found[2]))
 
 
 class _Told(BaseModel):

@@ -51,11 +51,24 @@ class AgentError:
     kind: str
 
 
-AgentEvent = AgentChunk | AgentError
+@dataclass(frozen=True, slots=True)
+class AgentUsage:
+    """What a kit-built agent's models have used so far, as it says between its events; no event of its own."""
+
+    input_tokens: int
+    output_tokens: int
+
+
+AgentEvent = AgentChunk | AgentError | AgentUsage
 
 
 class Answer(Protocol):
     """An agent's answer that has begun."""
+
+    @property
+    def usage(self) -> AgentUsage | None:
+        """What a whole answer says that its models used; None where it does not."""
+        ...
 
     async def read(self) -> bytes:
         """Return the whole answer's JSON; raises RuntimeFaultError."""

@@ -11,6 +11,7 @@ from typing import Final
 import orjson
 
 from agents.errors import AgentAnswerTooLargeError, StreamInterruptedError
+from agents.inband import usage_of
 from agents.invocation import AgentChunk, AgentError, AgentEvent
 
 _LF: Final = ord("\n")
@@ -22,6 +23,8 @@ _ERROR_TAIL: Final = b'"message": "An error occurred during streaming"}'
 _ERROR_END: Final = _ERROR_TAIL + b"\n\n"
 _ERROR_FIELDS: Final = frozenset({"error", "error_type", "message"})
 _KIND_LIMIT: Final = 100
+# A heartbeat is not looked into.
+_USAGE_LEAST: Final = 16
 
 
 class EventSplitter:
@@ -105,6 +108,9 @@ class EventSplitter:
         while (line_end := data.find(b"\n", at)) >= 0:
             if line_end == at or data[at] == _COLON:
                 self._bound(line_end - at)
+                usage = usage_of(data[at:line_end]) if line_end - at > _USAGE_LEAST else None
+                if usage is not None:
+                    yield usage
                 at = line_end + 1
                 continue
             single = line_end + 1 < size and data[line_end + 1] == _LF

@@ -29,6 +29,7 @@ from gateway.routes import (
     me,
     openapi,
     tool_tokens,
+    usage,
     webhooks,
 )
 from gateway.routes.agents import AgentRoutes
@@ -40,12 +41,15 @@ from gateway.routes.jobs import JobRoutes
 from gateway.routes.mcp import McpRoutes
 from gateway.routes.me import MeRoutes
 from gateway.routes.tool_tokens import ToolTokenRoutes
+from gateway.routes.usage import UsageRoutes
 from gateway.routes.webhooks import WebhookRoutes
 from gateway.tool_access import CallerHandler, ClaimsHandler, ToolAccess
 from gateway.tools.door import ToolDoor
 from jobs.store import JobStore
+from tenancy.budgets import Budgets
 from tenancy.clock import Clock
 from tenancy.context import Role
+from tenancy.ledger import Ledger
 from webhooks.deliveries import Deliveries
 from webhooks.endpoints import Endpoints
 
@@ -68,6 +72,13 @@ class Parts:
     clock: Clock
     tool_access: ToolAccess
     tool_door: ToolDoor
+    ledger: Ledger
+    budgets: Budgets
+
+    @property
+    def usage_routes(self) -> UsageRoutes:
+        """The routes of the ledger."""
+        return UsageRoutes(self.ledger, self.budgets, self.clock)
 
     @property
     def job_routes(self) -> JobRoutes:
@@ -132,7 +143,7 @@ def _webhooks(parts: Parts) -> WebhookRoutes:
 
 ROUTES: Final[tuple[Route, ...]] = (
     public(health.GET, lambda _: health.get_health),
-    principal(me.GET, lambda parts: MeRoutes(parts.access).get),
+    principal(me.GET, lambda parts: MeRoutes(parts.access, parts.budgets).get),
     tenant(Role.AGENT_INVOKE, agents.LIST, lambda parts: AgentRoutes(parts.catalog).list),
     tenant(Role.AGENT_INVOKE, agents.GET, lambda parts: AgentRoutes(parts.catalog).get),
     tenant(
@@ -159,6 +170,8 @@ ROUTES: Final[tuple[Route, ...]] = (
         job_events.EVENTS,
         lambda parts: JobEvents(parts.jobs, Followers(parts.jobs, parts.path.clock), parts.path).get,
     ),
+    tenant(Role.AGENT_INVOKE, usage.GET, lambda parts: parts.usage_routes.get),
+    tenant(Role.AGENT_INVOKE, usage.EXPORT, lambda parts: parts.usage_routes.export),
     tenant(Role.AGENT_INVOKE, webhooks.LIST, lambda parts: _webhooks(parts).list),
     tenant(Role.AGENT_INVOKE, webhooks.CREATE, lambda parts: _webhooks(parts).create),
     tenant(Role.AGENT_INVOKE, webhooks.GET, lambda parts: _webhooks(parts).get),

@@ -4,7 +4,7 @@
     read the invocation once                 gateway.negotiate, gateway.bodies
     admit: proof passed as a value           tenancy.admission
     runtime.stream(permit, invocation)       agents.runtime
-    meter taps the raw answer                Run
+    meter taps the raw answer                gateway.run
     JSON | event stream | job                here
 
 Everything an invocation holds (its session's turn, its place among the live ones, the upstream connection) is held
@@ -13,26 +13,27 @@ frees all of it, stops the agent's work and closes the record.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager, nullcontext, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final, Protocol
 
 from aiohttp import web
 
 from agents.catalog import Catalog
-from agents.errors import AgentFailedError, RuntimeFaultError
-from agents.invocation import AgentError, AgentEvent, Answer, Invocation, Invoke, TraceHeaders
+from agents.errors import RuntimeFaultError
+from agents.invocation import Invocation, Invoke, TraceHeaders
 from agents.sessions import Sessions
 from agents.turns import Turns
 from gateway.bodies import InvocationBody, read_invocation
 from gateway.detach import DETACH, Detachments
 from gateway.errors import FieldFault, FieldsInvalidError
 from gateway.journal import Journal
-from gateway.live import InvocationCancelledError, LiveInvocations
+from gateway.live import InvocationCancelledError, InvocationOverBudgetError, LiveInvocations
 from gateway.negotiate import mode_of, prefers
 from gateway.original import ORIGINAL, kept, stream_kept
 from gateway.record import Passage, Report, Verdict, begun, closed, judge, upstream_of
+from gateway.run import Run
 from gateway.sse import HEADERS, EventStream
 from gateway.streamlog import StreamLogs
 from gateway.submit import Submissions
@@ -43,8 +44,11 @@ from tenancy.data_models import AgentVersion, InvocationRecord, Mode, Status
 from tenancy.errors import StoreUnavailableError
 from tenancy.idempotency import KEPT
 from tenancy.ids import AgentName, InvocationId, RequestId, SessionId, new_invocation_id
+from tenancy.ledger import line_of
+from tenancy.meters import Meter, Meters
 from tenancy.registry import TenantRegistry
 from tenancy.store import TenantStores
+from tenancy.tool_calls import ToolCalls
 
 # The ids of the invocation a request has become, as its answer's headers carry them.
 IDS = web.RequestKey("ids", dict[str, str])
@@ -90,6 +94,7 @@ class Admitted:
     invocation: Invocation
     record: InvocationRecord
     fresh: bool
+    meter: Meter
 
     @property
     def headers(self) -> dict[str, str]:
@@ -100,62 +105,6 @@ class Admitted:
     def ids(self) -> dict[str, str]:
         """The ids as events carry them."""
         return {"invocationId": self.invocation.id, "sessionId": self.invocation.session_id}
-
-
-@dataclass(slots=True)
-class Run:
-    """An open invocation: its record as begun, the agent's answer, and the meter on it."""
-
-    record: InvocationRecord
-    monotonic: Callable[[], float]
-    started_s: float = field(init=False)
-    first_byte_s: float | None = field(default=None, init=False)
-    answer: Answer = field(init=False)
-    # Whether the whole answer is here: then there is nothing left to stop.
-    over: bool = field(default=False, init=False)
-    chunks: int = 0
-    answer_bytes: int = 0
-
-    def __post_init__(self) -> None:
-        self.started_s = self.monotonic()
-
-    @property
-    def lasted_s(self) -> float:
-        """Seconds since it began."""
-        return self.monotonic() - self.started_s
-
-    async def read(self) -> bytes:
-        """Return a whole answer."""
-        self.first_byte_s = self.lasted_s
-        body = await self.answer.read()
-        self.answer_bytes = len(body)
-        self.over = True
-        return body
-
-    def metering(self, take: Callable[[bytes], bool]) -> Callable[[bytes], bool]:
-        """Return `take`, counting what it takes."""
-
-        def counted(data: bytes) -> bool:
-            if self.first_byte_s is None or not take(data):
-                return False
-            self.chunks += 1
-            self.answer_bytes += len(data)
-            return True
-
-        return counted
-
-    def metered(self, events: Sequence[AgentEvent]) -> list[bytes]:
-        """Count events as they pass and return their JSON; raises AgentFailedError where the agent raised."""
-        if self.first_byte_s is None:
-            self.first_byte_s = self.lasted_s
-        chunks = []
-        for event in events:
-            if isinstance(event, AgentError):
-                raise AgentFailedError(event.kind)
-            chunks.append(event.data)
-            self.answer_bytes += len(event.data)
-        self.chunks += len(chunks)
-        return chunks
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,6 +127,8 @@ class RequestPath:
     clock: Clock
     durations: Durations
     report: Report
+    meters: Meters
+    tool_calls: ToolCalls
 
     async def invoke(
         self, request: web.Request, ctx: TenantContext, name: AgentName, origin: Origin
@@ -187,6 +138,7 @@ class RequestPath:
         agent = await self.catalog.get(name)
         mode = mode_of(request.headers.getall("Accept", ()), request.headers.getall("Prefer", ()), agent.modes)
         body = await read_invocation(request, agent.body_limit_bytes)
+        await self.meters.budgets.require(ctx.tenant)
         if mode is Mode.ASYNC:
             return await self.submissions.submit(
                 request, ctx, agent, body, request_id=origin.request_id, trace=origin.trace
@@ -223,12 +175,17 @@ class RequestPath:
                 trace=origin.trace,
             )
             record = begun(invocation, body, origin.request_id, self.clock.now())
-            admitted = Admitted(permit, invocation, record, session.fresh)
+            cap = body.request.budget_microusd
+            meter = await self.meters.open(ctx.tenant, permit.agent, len(body.input_json), cap)
+            admitted = Admitted(permit, invocation, record, session.fresh, meter)
             # On whatever answer follows, a problem too: its record can be looked up.
             request[IDS] = admitted.headers
-            if mode is Mode.STREAM:
-                return await self._stream(request, admitted, detached=detached)
-            return await self._answer(request, admitted)
+            try:
+                if mode is Mode.STREAM:
+                    return await self._stream(request, admitted, detached=detached)
+                return await self._answer(request, admitted)
+            finally:
+                self.meters.close(meter)
 
     async def _answer(self, request: web.Request, admitted: Admitted) -> web.StreamResponse:
         async with self._opened(admitted, self.durations.sync_s) as run:
@@ -278,7 +235,7 @@ class RequestPath:
                     aclosing(run.answer.events(run.metering(events.chunk_now))) as arrivals,
                 ):
                     async for arrived in arrivals:
-                        await events.chunk(*run.metered(arrived))
+                        await events.chunk(*await run.metered(arrived))
         except ConnectionResetError:
             raise
         except Exception as failure:
@@ -295,12 +252,13 @@ class RequestPath:
         Its record is readable on every process before a byte is sent: a stream's before the block begins, a sync
         answer's, as it ended, before the block is left.
         """
-        invocation, run = admitted.invocation, Run(admitted.record, self.clock.monotonic)
+        invocation, run = admitted.invocation, Run(admitted.record, admitted.meter, self.clock.monotonic)
         tenant_id, whole = admitted.permit.ctx.tenant_id, invocation.mode is Mode.SYNC
         async with self._turn(admitted):
             stored = self._begin(run.record)
             try:
-                async with self.live.serving(tenant_id, invocation.id, limit_s):
+                async with self.live.serving(tenant_id, invocation.id, limit_s) as live:
+                    run.meter.on_over = lambda _: live.end(InvocationOverBudgetError)
                     # Who is suspended from here on is ended; who was since admission is refused.
                     await self.tenants.require_active(tenant_id)
                     async with self.runtime(admitted.permit, invocation) as run.answer:
@@ -308,7 +266,9 @@ class RequestPath:
                             await stored
                         yield run
                     if whole:
-                        await self.journal.stored(self._final(run, _SUCCEEDED))
+                        # Its line first: where its end is durable, what it cost is.
+                        self._settle(run, invocation, final := self._final(run, _SUCCEEDED))
+                        await self.journal.stored(final)
             except BaseException as end:
                 verdict = await self._verdict(run.record, end)
                 try:
@@ -344,12 +304,28 @@ class RequestPath:
         final = self._final(run, verdict)
         if end is not None or final.mode is Mode.STREAM:
             # What a problem document names can be looked up on any process as well.
+            free = isinstance(end, RuntimeFaultError) and end.nothing_ran
+            self._settle(run, invocation, final, free=free)
             self.journal.put(final, soon=end is not None)
         tier, trace_id = invocation.ctx.tenant.tier, invocation.trace.trace_id
         self.report(final, Passage(run.lasted_s, run.first_byte_s, upstream_of(end), tier, trace_id))
 
+    def _settle(self, run: Run, invocation: Invocation, final: InvocationRecord, *, free: bool = False) -> None:
+        """Write the ledger's line of what has ended, and count it against the budget."""
+        price = None if free else invocation.agent.price
+        line = line_of(final, price, run.meter.used(), self.clock.now())
+        self.journal.put(line)
+        run.meter.settle(line.cost_microusd)
+        if invocation.agent.tools:
+            # They are counted elsewhere. Where the count comes in before the line is written, it is one write.
+            self.tool_calls.tell(
+                final.tenant_id,
+                invocation.id,
+                lambda calls: self.journal.put(line.model_copy(update={"tool_calls": calls})),
+            )
+
     def _final(self, run: Run, verdict: Verdict) -> InvocationRecord:
-        return closed(run.record, verdict, run.chunks, run.answer_bytes, self.clock.now())
+        return closed(run.record, verdict, run.meter.chunks, run.meter.answer_bytes, self.clock.now())
 
     async def _verdict(self, record: InvocationRecord, end: BaseException) -> Verdict:
         """Judge how the invocation ended; a broken answer may be a cancel that another process carried out."""

@@ -29,6 +29,7 @@ TAGS: Final[Mapping[str, str]] = {
     "Agents": "What can be invoked.",
     "Invocations": "Invoking an agent, looking at how it went, stopping it.",
     "Jobs": "Invocations that go on without a connection.",
+    "Usage": "What was used, and what that cost.",
     "Webhooks": "Being told how jobs ended.",
     "Tools": "What agents call on behalf of a tenant.",
     "Tenants": "For operators: who is served, how much, and who speaks for whom.",

@@ -21,6 +21,7 @@ from pydantic import (
 from pydantic.alias_generators import to_camel
 
 from gateway.errors import FieldFault, FieldsInvalidError
+from tenancy.accounts import Standing
 from tenancy.context import Principal, Role, TenantContext
 from tenancy.data_models import AgentVersion, Failure, InvocationRecord, JobRecord, Mode, Progress, Status, TenantStatus
 from tenancy.tiers import Tier
@@ -58,6 +59,7 @@ def prose(max_length: int) -> WithJsonSchema:
 # Every JSON reader holds whole numbers up to here exactly.
 EXACT_MAX = 2**53 - 1
 Count = Annotated[int, Field(json_schema_extra={"format": "int64", "minimum": 0, "maximum": EXACT_MAX})]
+Money = Annotated[int, Field(strict=True, ge=0, le=EXACT_MAX, json_schema_extra={"format": "int64"})]
 Timestamp = Annotated[
     AwareDatetime,
     PlainSerializer(_rfc3339, return_type=str),
@@ -118,6 +120,9 @@ class InvocationRequest(WireModel):
     webhook_id: Annotated[str, Field(max_length=64, json_schema_extra={"format": "text"})] | None = Field(
         default=None, description="The endpoint that is told how the job ended."
     )
+    budget_microusd: Money | None = Field(
+        default=None, description="What it may cost, in millionths of a US dollar; see docs/USAGE.md. Not for jobs."
+    )
 
 
 class LimitsView(WireModel):
@@ -132,9 +137,18 @@ class LimitsView(WireModel):
 
 
 class BudgetView(WireModel):
-    """What the tenant may spend this month, in millionths of a US dollar; null means no ceiling."""
+    """What the tenant may spend this month, in millionths of a US dollar; null: no ceiling, or it cannot be told."""
 
     monthly_microusd: Count | None
+    spent_microusd: Count | None = None
+    held_microusd: Count | None = None
+    left_microusd: Count | None = None
+
+    @classmethod
+    def of(cls, monthly_microusd: int | None, standing: Standing | None) -> "BudgetView":
+        """Show a budget and what is left of it."""
+        spent, held, left = (None,) * 3 if standing is None else (standing.spent, standing.held, standing.left)
+        return cls(monthly_microusd=monthly_microusd, spent_microusd=spent, held_microusd=held, left_microusd=left)
 
 
 class TenantView(WireModel):
@@ -157,7 +171,7 @@ class MeView(WireModel):
     budget: BudgetView | None
 
     @classmethod
-    def of(cls, principal: Principal, ctx: TenantContext | None) -> "MeView":
+    def of(cls, principal: Principal, ctx: TenantContext | None, standing: Standing | None = None) -> "MeView":
         """Describe a principal and, unless it is the platform's own, its tenant."""
         roles = tuple(sorted(principal.roles))
         if ctx is None:
@@ -183,7 +197,7 @@ class MeView(WireModel):
                 running_jobs=limits.running_jobs,
                 replay_seconds=limits.replay_s,
             ),
-            budget=BudgetView(monthly_microusd=ctx.tenant.monthly_budget_microusd),
+            budget=BudgetView.of(ctx.tenant.monthly_budget_microusd, standing),
         )
 
     def to_json(self) -> bytes:

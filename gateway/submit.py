@@ -25,6 +25,7 @@ from tenancy.steps import Step
 from tenancy.store import TenantStores
 
 NO_WEBHOOK: Final = FieldFault("/webhookId", "names no webhook endpoint of this tenant")
+NO_BUDGET: Final = FieldFault("/budgetMicrousd", "a job is held to the month's budget alone")
 NO_SESSION: Final = FieldFault("/sessionId", "a job always has a session of its own")
 
 
@@ -54,6 +55,8 @@ class Submissions:
         asked, original = body.request, request.get(ORIGINAL)
         if asked.session_id is not None:
             raise FieldsInvalidError([NO_SESSION])
+        if asked.budget_microusd is not None:
+            raise FieldsInvalidError([NO_BUDGET])
         webhook_id = None if asked.webhook_id is None else await self._webhook(ctx.tenant_id, asked.webhook_id)
 
         def also(job: JobRecord) -> tuple[Step, ...]:

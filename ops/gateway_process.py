@@ -30,6 +30,7 @@ from gateway.submit import Submissions
 from gateway.suspensions import Suspensions
 from gateway.tokens import TokenRules
 from gateway.traffic import Traffic
+from ops.metering import Metering, metering
 from ops.private import PrivatePort
 from ops.settings import Settings
 from ops.streams import Streams, streams
@@ -45,6 +46,7 @@ from tenancy.rates import Rates
 from tenancy.registry import TenantRegistry
 from tenancy.slots import Slots
 from tenancy.store import TenantStores
+from tenancy.tool_calls import ToolCalls
 from tenancy.trips import RoundTrips
 
 
@@ -87,7 +89,8 @@ async def gateway(settings: Settings) -> AsyncIterator[GatewayProcess]:
             clock=clock,
         )
         stack.push_async_callback(bounded, cancellations.aclose)
-        path = _path(base, registry, admission, turns=turns, journal=journal, live=live, kept=kept)
+        meter = await stack.enter_async_context(metering(base, registry))
+        path = _path(base, registry, admission, meter=meter, turns=turns, journal=journal, live=live, kept=kept)
         access = Access(authenticator, registry, admission, base.audit, clock)
         edge = Edge(clock, settings.cors_origins, Traffic(base.metrics), lambda: live.draining)
         _read_out(base, registry, authenticator, keys, live=live)
@@ -109,6 +112,8 @@ async def gateway(settings: Settings) -> AsyncIterator[GatewayProcess]:
             clock,
             tools.access,
             tools.door,
+            meter.ledger,
+            meter.budgets,
         )
         private = base.private(lambda: live.draining)
         # Without any keys it can answer nobody; with keys it has read before, the authority may be away for a day.
@@ -135,6 +140,7 @@ def _path(
     registry: TenantRegistry,
     admission: Admission,
     *,
+    meter: Metering,
     turns: Turns,
     journal: Journal,
     live: LiveInvocations,
@@ -159,6 +165,8 @@ def _path(
         clock=base.clock,
         durations=Durations(settings.sync_timeout_s, settings.stream_timeout_s, settings.heartbeat_s),
         report=Report(base.metrics),
+        meters=meter.meters,
+        tool_calls=ToolCalls(base.trips),
     )
 
 

@@ -10,7 +10,7 @@ what an agent reports or answers in one piece, once: see docs/USAGE.md. Without 
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from typing import Final
+from typing import Final, Protocol
 
 import structlog
 
@@ -28,19 +28,41 @@ LOOK_S: Final = 1.0
 _log = structlog.stdlib.get_logger(__name__)
 
 
+class Reported(Protocol):
+    """Tokens used so far, by an agent's own account."""
+
+    @property
+    def input_tokens(self) -> int:
+        """Tokens read."""
+        ...
+
+    @property
+    def output_tokens(self) -> int:
+        """Tokens written."""
+        ...
+
+
 class Meter:
     """One invocation's. `cap` is what its caller lets it cost, in micro-dollars."""
 
     def __init__(
-        self, budgets: Budgets, tenant: Tenant, agent: AgentVersion, *, input_bytes: int, cap: int | None, clock: Clock
+        self,
+        budgets: Budgets,
+        tenant: Tenant,
+        agent: AgentVersion | None,
+        *,
+        input_bytes: int,
+        cap: int | None,
+        clock: Clock,
+        ran_s: float = 0.0,
     ) -> None:
         self._budgets = budgets
         self._hold = budgets.hold(tenant.tenant_id)
-        self._price = agent.price or FREE
+        self._price = (None if agent is None else agent.price) or FREE
         self._cap = cap
         self._input_bytes = input_bytes
         self._monotonic = clock.monotonic
-        self._began_s = clock.monotonic()
+        self._began_s = clock.monotonic() - ran_s
         # As of which change of tenants this one has no monthly budget; none, where it has one.
         self._none_at = budgets.epoch if tenant.monthly_budget_microusd is None else -1
         self._settled = False
@@ -85,6 +107,16 @@ class Meter:
         """Count an event that was passed on."""
         self.chunks += 1
         self.answer_bytes += size
+
+    def answered(self, size: int, usage: Reported | None) -> None:
+        """Count a whole answer, and what its agent says that it used."""
+        self.answer_bytes = size
+        self.report(usage)
+
+    def report(self, usage: Reported | None) -> None:
+        """Take note of what an agent says that its models have used so far."""
+        if usage is not None:
+            self.reported = (usage.input_tokens, usage.output_tokens)
 
     def used(self, tool_calls: int = 0) -> Used:
         """Return what was used up to now."""
@@ -131,6 +163,13 @@ class Meters:
         meter = Meter(self.budgets, tenant, agent, input_bytes=input_bytes, cap=cap, clock=self._clock)
         if meter.watched:
             await meter.weigh(0)
+            self._watched.add(meter)
+        return meter
+
+    def resumed(self, tenant: Tenant, agent: AgentVersion | None, *, ran_s: float) -> Meter:
+        """Return the meter of what another process began `ran_s` ago; that it goes on is weighed like any event."""
+        meter = Meter(self.budgets, tenant, agent, input_bytes=0, cap=None, clock=self._clock, ran_s=ran_s)
+        if meter.watched:
             self._watched.add(meter)
         return meter
 

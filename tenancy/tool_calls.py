@@ -4,6 +4,8 @@ An agent's calls come in on any process, so they are counted in Redis. A count t
 again: calls are audited one by one, the count is what the ledger shows. Kept a day longer than anything runs.
 """
 
+import asyncio
+from collections.abc import Callable
 from typing import Final
 
 from tenancy.ids import InvocationId, JobId, TenantId
@@ -26,6 +28,15 @@ class ToolCalls:
         key = tool_calls_key(tenant_id, ref)
         self._trips.send("INCR", key, keep_s=_OWED_S)
         self._trips.send("EXPIRE", key, _KEPT_S, keep_s=_OWED_S)
+
+    def tell(self, tenant_id: TenantId, ref: InvocationId | JobId, told: Callable[[int], None]) -> None:
+        """Tell the count so far once Redis has answered; nothing where it does not, or counts none."""
+
+        def heard(answer: asyncio.Future[object]) -> None:
+            if answer.exception() is None and isinstance(count := answer.result(), bytes | int):
+                told(int(count))
+
+        self._trips.send("GET", tool_calls_key(tenant_id, ref)).add_done_callback(heard)
 
     async def of(self, tenant_id: TenantId, ref: InvocationId | JobId) -> int:
         """Return the count so far; 0 where Redis does not answer."""

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError
 from pydantic.alias_generators import to_camel
 
 from agents.errors import RuntimeFaultError
-from agents.invocation import AgentError
+from agents.invocation import AgentChunk, AgentError
 from agents.wire import EventSplitter
 from gateway.interceptors.chain import Chain
 from gateway.interceptors.errors import InterceptorFailedError
@@ -158,7 +158,8 @@ def _events(chain: Chain, body: bytes) -> bytes:
         for event in (*splitter.feed(body), *splitter.finish()):
             if isinstance(event, AgentError):
                 raise InterceptorFailedError("agentcore_lambda")
-            out += stream.feed(event.data)
+            if isinstance(event, AgentChunk):
+                out += stream.feed(event.data)
     except RuntimeFaultError:
         raise InterceptorFailedError("agentcore_lambda") from None
     out += stream.finish()

@@ -29,7 +29,14 @@ from gateway.schemas import InvocationRequest, InvocationView, JobAccepted
 from gateway.sse import RETRY_MS, frame
 from tenancy.context import TenantContext
 from tenancy.data_models import Mode, Status
-from tenancy.errors import AnswerNotKeptError, ConcurrencyLimitError, DailyLimitError, TierTooLowError
+from tenancy.errors import (
+    AnswerNotKeptError,
+    BudgetExceededError,
+    BudgetUnknownError,
+    ConcurrencyLimitError,
+    DailyLimitError,
+    TierTooLowError,
+)
 from tenancy.ids import parse_agent_name, parse_invocation_id
 
 _IDS: Final = b'{"invocationId":"inv_01jd3k5m7p9q1r3s5t7v9w1x3y","sessionId":"ses_%b"}' % (b"0123456789abcdef" * 3)
@@ -98,6 +105,8 @@ CREATE: Final = Operation(
         errors.NotAcceptableError([Mode.SYNC]),
         agents.SessionBusyError(),
         TierTooLowError(),
+        BudgetExceededError(),
+        BudgetUnknownError(),
         DailyLimitError(3600),
         ConcurrencyLimitError(),
         errors.DrainingError(),

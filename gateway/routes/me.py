@@ -8,7 +8,10 @@ from aiohttp import web
 from gateway.access import Access
 from gateway.operations import Operation, answer
 from gateway.routes.answers import json_answer
+from gateway.routes.usage import standing_of
 from gateway.schemas import BudgetView, LimitsView, MeView, TenantView
+from tenancy.accounts import Standing
+from tenancy.budgets import Budgets
 from tenancy.context import Principal, Role
 from tenancy.data_models import TenantStatus
 from tenancy.tiers import Tier
@@ -37,7 +40,7 @@ GET: Final = Operation(
                     running_jobs=200,
                     replay_seconds=86_400,
                 ),
-                budget=BudgetView(monthly_microusd=250_000_000),
+                budget=BudgetView.of(250_000_000, Standing(budget=250_000_000, spent=5270, held=0)),
             ),
         ),
     ),
@@ -49,8 +52,10 @@ class MeRoutes:
     """`/v1/me`."""
 
     access: Access
+    budgets: Budgets
 
     async def get(self, request: web.Request, principal: Principal) -> web.StreamResponse:
         """Answer with the principal, its tenant, tier, limits and budget; an operator has no tenant."""
         ctx = None if principal.tenant_id is None else await self.access.context(request, principal)
-        return json_answer(MeView.of(principal, ctx).to_json())
+        standing = None if ctx is None else await standing_of(self.budgets, ctx)
+        return json_answer(MeView.of(principal, ctx, standing).to_json())

@@ -86,7 +86,7 @@ async def test_a_sync_answers_record_is_stored_once_and_as_it_ended_before_its_f
         assert record is not None
         assert record.status is Status.SUCCEEDED
         # The session is the other one.
-        assert value(gateway, "lockgate_journal_records_total") == 2
+        assert value(gateway, "lockgate_journal_records_total") == 3
 
 
 async def test_caches_count_what_they_saved(whole: Wholes) -> None:

@@ -17,6 +17,7 @@ from tenancy.clock import SystemClock
 from tenancy.data_models import AgentVersion, IdentityBinding, InvocationRecord, Mode, ReleaseState, Tenant
 from tenancy.ids import AgentName, TenantId
 from tenancy.platform_store import PlatformStore
+from tenancy.prices import Price
 from tenancy.store import TenantStores
 from tenancy.tiers import LimitOverrides, Tier
 from tests.conftest import REGION, Aws
@@ -100,6 +101,8 @@ async def whole_gateway(
     tier: Tier = Tier.STANDARD,
     limits: LimitOverrides | None = None,
     overrides: Mapping[str, object] | None = None,
+    price: Price | None = None,
+    budget: int | None = None,
 ) -> AsyncIterator[Whole]:
     """Run a gateway whose runtime is at `runtime_url`, with a tenant and an agent of its own."""
     for service in ("DYNAMODB", "S3"):
@@ -119,6 +122,7 @@ async def whole_gateway(
             name=tag,
             tier=tier,
             limits=limits or LimitOverrides(),
+            monthly_budget_microusd=budget,
             created_at=now,
             updated_at=now,
         )
@@ -135,6 +139,7 @@ async def whole_gateway(
                 runtime_arn=f"arn:aws:bedrock-agentcore:{REGION}:000000000000:runtime/{tag}-0000000000",
                 kit=kit,
                 state=ReleaseState.PROMOTED,
+                price=price,
                 created_at=now,
             )
         )

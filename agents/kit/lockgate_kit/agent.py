@@ -17,7 +17,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from lockgate_kit import inband
-from lockgate_kit.encoding import to_json
+from lockgate_kit.encoding import answer_type, to_json
 from lockgate_kit.inband import Action, Wanted
 from lockgate_kit.registry import Registry
 from lockgate_kit.state import state_json
@@ -126,7 +126,7 @@ class Agent:
         else:
             work.run_here(lambda: handler(payload, work.turn))
         try:
-            return Response(to_json(work.outcome.result()), media_type="application/json")
+            return Response(to_json(work.outcome.result()), media_type=answer_type(work.turn))
         except StoppedError as error:
             raise HTTPException(409, str(error)) from None
 

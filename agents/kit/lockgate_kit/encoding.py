@@ -8,6 +8,10 @@ import dataclasses
 import json
 from typing import Any
 
+from lockgate_kit.turn import Turn
+
+JSON = "application/json"
+
 
 def to_json(value: object) -> str:
     """Return `value` as JSON; pydantic models and dataclasses become objects. Raises TypeError or ValueError."""
@@ -17,6 +21,17 @@ def to_json(value: object) -> str:
 def to_event(value: object) -> bytes:
     """Return `value` as one server-sent event."""
     return f"data: {to_json(value)}\n\n".encode()
+
+
+def answer_type(turn: Turn) -> str:
+    """Return the content type of a turn's answer, which tells the platform what was used."""
+    used = turn.used if turn.ref is not None else None
+    return JSON if used is None else f"{JSON}; lockgate-usage={used.input_tokens}-{used.output_tokens}"
+
+
+def usage_comment(input_tokens: int, output_tokens: int) -> bytes:
+    """Return the comment by which a stream says what was used so far; readers of events pass over it."""
+    return f": lockgate-usage {input_tokens}-{output_tokens}\n".encode()
 
 
 def error_event(error: BaseException) -> bytes:

@@ -14,7 +14,8 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from starlette.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from lockgate_kit.encoding import error_event, to_event
+from lockgate_kit.encoding import error_event, to_event, usage_comment
+from lockgate_kit.turn import Usage
 from lockgate_kit.work import Work
 
 AHEAD = 64
@@ -50,18 +51,20 @@ class Channel:
         self._reader = FIRST_READER
         self._moved = asyncio.Event()
         self._leaving: asyncio.TimerHandle | None = None
+        self._told: Usage | None = None
 
     async def put(self, event: bytes) -> None:
         """Add an event, once there is room."""
         while self._last - self._read >= AHEAD:
             await self._moved.wait()
+        event = self._usage() + event
         self._events.append(event)
         self._bytes += len(event) + EVENT_BYTES
         self._move()
 
     def end(self, error: BaseException | None) -> None:
         """End the stream, with the SDK's error event if something was raised; never waits."""
-        self._end = b"" if error is None else error_event(error)
+        self._end = self._usage() + (b"" if error is None else error_event(error))
         self._move()
 
     async def attach(self, after: int) -> int | None:
@@ -102,6 +105,14 @@ class Channel:
     def _linger(self, reader: int) -> None:
         if reader == self._reader and not self._work.outcome.done():
             self._leaving = self.loop.call_later(LINGER_S, self._work.stop)
+
+    def _usage(self) -> bytes:
+        """Return what is to be told before the next event of what was used; to nobody but the platform."""
+        used = self._work.turn.used
+        if used is None or used == self._told or not self._lasting:
+            return b""
+        self._told = used
+        return usage_comment(used.input_tokens, used.output_tokens)
 
     @property
     def _last(self) -> int:

@@ -10,12 +10,15 @@ from agents.control import WantedRuntime, runtime_name
 from ops.devstack.layout import CHECKOUT
 from tenancy.data_models import AgentVersion, Mode, ReleaseState
 from tenancy.ids import parse_agent_name
+from tenancy.prices import Price
 
 FOLDER: Final = "echo-agent"
 # The local AgentCore runs folders, named as images of a registry in a region of that name.
 _REGISTRY: Final = "dkr.ecr.local.amazonaws.com"
 # The shortest AgentCore allows: most sessions of a development stack are used once, and each is a process.
 _IDLE_TIMEOUT_S: Final = 60
+# A model of the middle: 3 and 15 dollars for a million tokens, 11 cents an hour of a session.
+PRICE: Final = Price(invocation_microusd=100, input_1k_microusd=3_000, output_1k_microusd=15_000, runtime_s_microusd=30)
 
 
 class _Project(BaseModel):
@@ -47,6 +50,7 @@ def version(runtime_arn: str, now: datetime, folder: str = FOLDER, tools: tuple[
         runtime_arn=runtime_arn,
         kit=True,
         tools=tools,
+        price=PRICE,
         state=ReleaseState.PROMOTED,
         created_at=now,
     )

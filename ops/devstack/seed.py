@@ -98,7 +98,7 @@ class Seed:
             runtime = await control.ensure_runtime(echo.runtime(self._keys.access_key, folder))
         wanted = echo.version(runtime.arn, self._clock.now(), folder, tools)
         found = await platform.agent_version(wanted.name, wanted.version)
-        if found is None or found.runtime_arn != wanted.runtime_arn:
+        if found is None or (found.runtime_arn, found.price) != (wanted.runtime_arn, wanted.price):
             await platform.put_agent_version(wanted)
 
     def _mint(self) -> None:

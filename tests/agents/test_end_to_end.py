@@ -15,7 +15,7 @@ from agents.authorize import SigV4Authorizer
 from agents.control import ControlPlane, WantedRuntime
 from agents.errors import AgentFailedError, RuntimeMissingError, RuntimeRefusedError
 from agents.inband import InbandStatus
-from agents.invocation import AgentChunk, AgentError, Invocation, TraceHeaders
+from agents.invocation import AgentChunk, AgentError, AgentUsage, Invocation, TraceHeaders
 from agents.runtime import AgentCore
 from agents.sigv4 import SigV4Signer, StaticCredentials
 from ops.devstack.runtime.callers import DevKey
@@ -99,6 +99,7 @@ async def test_a_stream_is_the_agents_events_byte_for_byte(running: Running) -> 
     wanted = running.invocation(Mode.STREAM, new_session_id(), prompt="hé you", failAfter=2)
     async with running.core(permit(wanted), wanted) as answer, aclosing(one_by_one(answer)) as events:
         assert [event async for event in events] == [
+            AgentUsage(2, 2),
             AgentChunk('{"index": 0, "text": "hé "}'.encode()),
             AgentChunk(b'{"index": 1, "text": "you"}'),
             AgentError("RuntimeError"),
@@ -128,7 +129,7 @@ async def test_a_turn_stopped_in_band_ends_its_stream_and_keeps_its_session(runn
     boot_id = (await running.core.probe_job(running.agent, session_id, new_job_id(NOW))).boot_id
     wanted = running.invocation(Mode.STREAM, session_id, prompt="a b", delayMs=600_000)
     async with running.core(permit(wanted), wanted) as answer, aclosing(one_by_one(answer)) as events:
-        await anext(events)
+        assert [await anext(events) for _ in range(2)] == [AgentUsage(2, 2), AgentChunk(b'{"index": 0, "text": "a "}')]
         assert await running.core.stop_turn(running.agent, session_id, wanted.id)
         assert [event async for event in events] == [AgentError("StoppedError")]
     assert (await running.core.probe_job(running.agent, session_id, new_job_id(NOW))).boot_id == boot_id

@@ -1,7 +1,7 @@
 """The steps that jobs' transactions are made of, pure.
 
-A change goes through only from the status and under the fence it was decided on, and never over a cancel that was
-asked for meanwhile. With it goes the event that tells of it.
+A change goes through only from the status and under the fence it was decided on, of a queued job only while it still
+waits or still does not, and never over a cancel that was asked for meanwhile. With it goes the event that tells of it.
 """
 
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ from pydantic import JsonValue
 
 from jobs import events
 from tenancy import tables
-from tenancy.data_models import JobGate, JobRecord, Key, TenantItem, UsageDay, UsageRecord, WaitingJob
+from tenancy.data_models import JobGate, JobRecord, Key, Status, TenantItem, UsageDay, UsageRecord, WaitingJob
 from tenancy.ids import TenantId
 from tenancy.ledger import is_closed
 from tenancy.steps import DeleteStep, PutStep, Step, UpdateStep
@@ -23,6 +23,10 @@ NEW = Attr(tables.PARTITION_KEY).not_exists()
 def under(held: JobRecord) -> ConditionBase:
     """Return the condition that a job still stands as it was read."""
     as_read = Attr("fence").eq(held.fence) & Attr("status").eq(held.status.value)
+    if held.status is Status.QUEUED:
+        # Who takes it away from where it waits takes its mark away too, and has to know of it.
+        waits = Attr("waiting_since_at")
+        as_read &= waits.not_exists() if held.waiting_since_at is None else waits.exists()
     if held.cancel_requested_at is not None:
         return as_read
     return as_read & Attr("cancel_requested_at").not_exists()

@@ -275,7 +275,7 @@ class JobStore:
     async def _explain(self, held: JobRecord) -> None:
         """Raise what has become of a job that could not be written, unless it stands as it was read."""
         job = await self.get(held.tenant_id, held.job_id, consistent=True)
-        if job is None or (job.fence, job.status) != (held.fence, held.status):
+        if job is None or _standing(job) != _standing(held):
             raise LeaseLostError
         if job.cancel_requested_at is not None and held.cancel_requested_at is None:
             raise CancelRequestedError(job)
@@ -306,6 +306,11 @@ class JobStore:
         if text is not None:
             return text.encode()
         return None if key is None else await self._stores.s3(job.tenant_id).get(key)
+
+
+def _standing(job: JobRecord) -> tuple[int, Status, bool]:
+    """Return what a change is decided on: see steps.under."""
+    return job.fence, job.status, job.waiting_since_at is not None
 
 
 def _payload_key(job: JobRecord, name: str) -> str:

@@ -4,9 +4,11 @@ from collections.abc import Callable
 
 import pytest
 
+from jobs import records
+from jobs.errors import LeaseLostError
 from jobs.execute import TickOutcome
 from jobs.gate import LOOK_AGAIN_S
-from jobs.lease import Tick
+from jobs.lease import Leases, Tick
 from tenancy import tables
 from tenancy.data_models import JobRecord, Status
 from tenancy.ids import TenantId
@@ -74,6 +76,24 @@ async def test_a_waiting_job_that_is_cancelled_leaves_no_trace_at_the_gate(floor
     floor.caps[floor.tenant_id] = 1
     assert await floor.gates.open(floor.tenant_id) == "emptied"
     assert (await floor.store.gate(floor.tenant_id)).next_tick_at is None
+
+
+async def test_a_job_that_is_cancelled_just_as_it_is_made_to_wait_leaves_no_trace_at_the_gate(
+    floor: Floor, clock: FakeClock
+) -> None:
+    floor.caps[floor.tenant_id] = 0
+    job = await floor.submit(LONG)
+    claimed = await Leases(floor.store, clock, owner="worker").claim(Tick(job.tenant_id, job.job_id, 0))
+    assert claimed is not None
+    before = await floor.job(job)
+    assert await floor.gates.enter(claimed) is None
+    with pytest.raises(LeaseLostError):
+        await floor.store.end(before, records.ended(before, Status.CANCELLED, clock.now()))
+    with pytest.raises(LeaseLostError):
+        await floor.store.start(before, records.started(before, clock.now()), cap=1)
+    await floor.queue.cancel(job.tenant_id, job.job_id)
+    assert (await floor.job(job)).status is Status.CANCELLED
+    assert await floor.store.waiting(floor.tenant_id, limit=10) == ()
 
 
 async def test_a_waiting_job_expires_at_its_deadline(floor: Floor, clock: FakeClock) -> None:

@@ -3,16 +3,13 @@
 import argparse
 import asyncio
 import secrets
+import shutil
 import sys
 import tempfile
 from pathlib import Path
 
-from tests.chaos.harness import Verdict, run
+from tests.chaos.harness import run
 from tests.chaos.report import told
-
-
-async def _run(seed: int, jobs: int, seconds: float, state: Path) -> Verdict:
-    return await run(seed, jobs=jobs, seconds=seconds, state=state)
 
 
 def main() -> int:
@@ -25,14 +22,23 @@ def main() -> int:
     seed = secrets.randbelow(10**6) if chosen.seed is None else chosen.seed
     with tempfile.TemporaryDirectory(prefix="lockgate-chaos-") as folder:
         state = Path(folder) / "state"
-        verdict = asyncio.run(_run(seed, chosen.jobs, chosen.seconds, state))
+        try:
+            verdict = asyncio.run(run(seed, jobs=chosen.jobs, seconds=chosen.seconds, state=state))
+        except BaseException:
+            _keep(state)
+            raise
         sys.stdout.write(told(verdict))
         if verdict.wrong:
-            kept = Path(tempfile.mkdtemp(prefix="lockgate-chaos-logs-"))
-            for log in (state / "log").iterdir():
-                log.rename(kept / log.name)
-            sys.stdout.write(f"  logs        {kept}\n")
+            _keep(state)
     return 1 if verdict.wrong else 0
+
+
+def _keep(state: Path) -> None:
+    """Put the processes' logs where they outlive the run."""
+    kept = Path(tempfile.mkdtemp(prefix="lockgate-chaos-logs-"))
+    for log in (state / "log").glob("*"):
+        shutil.move(log, kept / log.name)
+    sys.stdout.write(f"  logs        {kept}\n")
 
 
 if __name__ == "__main__":

@@ -84,6 +84,7 @@ async def _suffer(
     ground: Ground, seed: int, seconds: float, histories: list[History], injector: Injector, recorder: _Recorder
 ) -> Account:
     burst, *rest = histories
+    crashes: list[str] = []
     async with AsyncExitStack() as stack, asyncio.TaskGroup() as tasks:
         tenants = {
             name: load.Tenant(
@@ -91,6 +92,7 @@ async def _suffer(
                 ground.gateways,
                 random.Random(f"{seed} {name}"),  # noqa: S311 - repeatable on purpose
                 ground.clock,
+                crashes,
             )
             for name, token in ground.tokens.items()
         }
@@ -102,7 +104,7 @@ async def _suffer(
         settled = await _rest(ground, histories, over_s)
         for client in clients:
             client.cancel()
-    return Account(histories, await _outside(ground), await stored(ground), recorder.writes, settled)
+    return Account(histories, await _outside(ground), await stored(ground), recorder.writes, crashes, settled)
 
 
 async def _rest(ground: Ground, histories: list[History], over_s: float) -> float | None:

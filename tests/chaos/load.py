@@ -96,11 +96,17 @@ class History:
     # The status that an acknowledged cancel was answered with: 202, or 200 for a job that was over.
     cancel: int | None = None
     unanswered: int = 0
+    # An answer that nothing explains; the client stops at it.
+    refused: str | None = None
 
     @property
     def over(self) -> bool:
-        """Tell whether the job's end was seen."""
-        return bool(self.seen) and self.seen[-1].status.terminal
+        """Tell whether the job's end was seen, or no end will be."""
+        return self.refused is not None or (bool(self.seen) and self.seen[-1].status.terminal)
+
+    def refuse(self, answer: tuple[int, bytes]) -> None:
+        """Keep an answer that nothing explains."""
+        self.refused = f"{answer[0]} {answer[1].decode(errors='replace')}"
 
 
 @dataclass(slots=True)
@@ -111,6 +117,8 @@ class Tenant:
     gateways: tuple[str, ...]
     rng: random.Random
     clock: Clock
+    # What was answered with 500: a part that is away is told with another status.
+    crashes: list[str]
 
     async def ask(
         self, method: str, path: str, body: bytes | None = None, key: str | None = None
@@ -125,6 +133,8 @@ class Tenant:
                 said = await answer.read()
         except (ClientError, TimeoutError):
             return None
+        if answer.status == 500:
+            self.crashes.append(f"{method} {path} {said.decode(errors='replace')}")
         # 429 and 409 are "not now" as 5xx are: of an original that still runs, of a limit.
         return None if answer.status in {409, 429} or answer.status >= 500 else (answer.status, said)
 
@@ -136,10 +146,6 @@ class Tenant:
 def session(token: str) -> ClientSession:
     """Return a tenant's HTTP session."""
     return ClientSession(headers={"Authorization": f"Bearer {token}"}, timeout=ClientTimeout(total=_ANSWER_S))
-
-
-class UnexpectedAnswerError(Exception):
-    """A gateway refused what it has to take."""
 
 
 async def live(tenant: Tenant, history: History, effects: str) -> None:
@@ -166,7 +172,8 @@ async def _submit(tenant: Tenant, history: History, effects: str) -> None:
         await tenant.pause(0.1, 1.0)
     status, said = answer
     if status != 202:
-        raise UnexpectedAnswerError(f"{history.wish.token}: {status} {said.decode(errors='replace')}")
+        history.refuse(answer)
+        return
     history.accepted.append(orjson.loads(said)["jobId"])
     history.answers.append(said)
 
@@ -181,12 +188,12 @@ async def follow(tenant: Tenant, history: History) -> None:
         elif answer[0] == 200:
             history.seen.append(Seen.model_validate_json(answer[1]))
         else:
-            raise UnexpectedAnswerError(f"{history.accepted[0]}: {answer[0]} {answer[1].decode(errors='replace')}")
+            history.refuse(answer)
 
 
 async def _cancel(tenant: Tenant, history: History, after_s: float) -> None:
     await tenant.clock.sleep(after_s)
-    while history.cancel is None:
+    while history.cancel is None and history.refused is None:
         answer = await tenant.ask("POST", f"/v1/jobs/{history.accepted[0]}/cancel")
         if answer is None:
             history.unanswered += 1
@@ -194,4 +201,4 @@ async def _cancel(tenant: Tenant, history: History, after_s: float) -> None:
         elif answer[0] in {200, 202}:
             history.cancel = answer[0]
         else:
-            raise UnexpectedAnswerError(f"cancel of {history.accepted[0]}: {answer[0]}")
+            history.refuse(answer)

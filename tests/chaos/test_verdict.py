@@ -53,6 +53,7 @@ def good() -> Account:
             Write(job.job_id, "claim", 2, 2.0, 2.1),
             Write(job.job_id, "change", 2, 2.2, 2.3),
         ],
+        crashes=[],
         settle_s=3.0,
     )
 
@@ -111,6 +112,8 @@ def to_nowhere(account: Account) -> Account:
 
 WRONG: dict[str, tuple[str, Callable[[Account], Account]]] = {
     "lost": ("I1", lambda good: replace(good, stored=replace(good.stored, jobs={}))),
+    "crashed": ("I1", lambda good: replace(good, crashes=["GET /"])),
+    "refused": ("I1", lambda good: seen(good, refused="500")),
     "never ends": ("I1", lambda good: stored(good, status=Status.RUNNING)),
     "fails for nothing": ("I1", lambda good: stored(good, status=Status.FAILED)),
     "another's result": ("I1", lambda good: seen(good, seen=[Seen(status=Status.SUCCEEDED, result={"token": "no"})])),

@@ -68,6 +68,7 @@ class Account:
     outside: Outside
     stored: Stored
     writes: Sequence[Write]
+    crashes: Sequence[str]
     settle_s: float | None
 
 
@@ -80,7 +81,10 @@ def violations(account: Account) -> list[str]:
 
 
 def _lost(account: Account) -> Iterator[str]:
+    yield from (f"I1 a gateway crashed over {crash}" for crash in account.crashes)
     for history in account.histories:
+        if history.refused is not None:
+            yield f"I1 the client of {history.wish.token} was answered {history.refused}"
         for job_id in dict.fromkeys(history.accepted):
             job = account.stored.jobs.get(job_id)
             if job is None:

@@ -334,7 +334,9 @@ class World:
 
     async def sweep(self, process: Process | None = None) -> None:
         """Sweep, as the process that was elected or as another that thinks so."""
-        await (self._sweeping if process is None else Floor(self, process)).sweeper.sweep()
+        sweeper = (self._sweeping if process is None else Floor(self, process)).sweeper
+        with suppress(StoreUnavailableError, QueueUnavailableError):
+            await sweeper.sweep()
 
     async def go_on(self, process: Process) -> None:
         """Let a process that stands still go on (SIGCONT)."""

@@ -66,7 +66,12 @@ Filter = Annotated[
     tuple[EventName, ...],
     Field(max_length=_FILTER_MAX, description="The events it is sent; none means every event there is or will be."),
 ]
-Moment = Annotated[AwareDatetime, BeforeValidator(_written)]
+Moment = Annotated[
+    AwareDatetime,
+    BeforeValidator(_written),
+    # The longest form that is taken has nine digits of a second and an offset.
+    Field(json_schema_extra={"maxLength": 35}),
+]
 DeliveryText = Annotated[str, shaped(DELIVERY_PATTERN, 30, "dlv_01jd3k5m7p9q1r3s5t7v9w1x3y", "A delivery's id.")]
 EventText = Annotated[
     str,

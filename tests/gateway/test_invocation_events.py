@@ -67,6 +67,7 @@ class Running:
     async def left_behind(self, headers: dict[str, str]) -> AsyncIterator[InvocationId]:
         """Invoke, read the first chunk, and leave; the block begins when the connection is closed."""
         async with self.whole.session.post(self.whole.url + self.whole.path, json={"input": 1}, headers=headers) as got:
+            assert got.status == 200
             read = b""
             while b"agent.chunk" not in read:
                 read += await got.content.readany()

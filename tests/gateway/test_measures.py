@@ -75,7 +75,7 @@ async def test_a_runtimes_refusal_is_told_beside_our_own_code_and_has_no_first_b
         [line] = [line for line in logged if line["event"] == "invocation"]
         assert (line["upstream"], line["code"], line["ttfb_ms"]) == ("runtime_missing", "runtime_missing", None)
         labels = {"agent": agent_of(gateway), "mode": "sync"}
-        assert value(gateway, "lockgate_invocation_first_byte_seconds_count", **labels) is None
+        assert value(gateway, "lockgate_invocation_first_byte_seconds_count", **labels) == 0
 
 
 async def test_a_sync_answers_record_is_stored_once_and_as_it_ended_before_its_first_byte(whole: Wholes) -> None:

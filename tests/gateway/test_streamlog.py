@@ -124,7 +124,7 @@ class Processes:
             return await process.find(*place)
 
         journal = Journal(write, CLOCK, metrics)
-        logs = StreamLogs(tails, segments, journal, clock=CLOCK, metrics=metrics)
+        logs = StreamLogs(tails, segments, journal, sure=lambda: True, clock=CLOCK, metrics=metrics)
         await self._stack.enter_async_context(logs.running())
         process = Process(
             self._stores,

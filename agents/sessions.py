@@ -73,7 +73,7 @@ class Sessions:
 
     def _create(self, tenant_id: TenantId, agent: AgentVersion) -> Session:
         now = self._clock.now()
-        record = SessionRecord(
+        record = SessionRecord.made(
             tenant_id=tenant_id,
             session_id=new_session_id(),
             agent=agent.name,

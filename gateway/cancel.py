@@ -18,6 +18,7 @@ from gateway.errors import NotFoundError
 from gateway.invoke import Stopper
 from gateway.journal import Journal
 from gateway.live import LiveInvocations
+from tenancy import tables
 from tenancy.changes import ChangeFeed
 from tenancy.clock import Clock
 from tenancy.data_models import InvocationRecord, Status
@@ -110,6 +111,11 @@ class Cancellations:
                 await self._stores.db(record.tenant_id).update(
                     InvocationRecord,
                     record.key(),
-                    {"status": Status.CANCELLED.value, "ended_at": self._clock.now().isoformat()},
+                    {
+                        "status": Status.CANCELLED.value,
+                        "ended_at": self._clock.now().isoformat(),
+                        tables.OPEN_INDEX.partition_key: None,
+                        tables.OPEN_INDEX.sort_key: None,
+                    },
                     condition=_RUNNING,
                 )

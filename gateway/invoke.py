@@ -28,11 +28,14 @@ from agents.turns import Turns
 from gateway.bodies import InvocationBody, read_invocation
 from gateway.detach import DETACH, Detachments
 from gateway.errors import FieldFault, FieldsInvalidError
+from gateway.interceptors.bound import Interceptors
+from gateway.interceptors.chain import Chain
 from gateway.journal import Journal
 from gateway.live import InvocationCancelledError, InvocationOverBudgetError, LiveInvocations
 from gateway.negotiate import mode_of, prefers
 from gateway.original import ORIGINAL, kept, stream_kept
-from gateway.record import Passage, Report, Verdict, begun, closed, judge, upstream_of
+from gateway.processes import Standing
+from gateway.record import Passage, Report, Served, Verdict, begun, closed, judge, upstream_of
 from gateway.run import Run
 from gateway.sse import HEADERS, EventStream
 from gateway.streamlog import StreamLogs
@@ -95,6 +98,8 @@ class Admitted:
     record: InvocationRecord
     fresh: bool
     meter: Meter
+    # What the answer passes on its way out.
+    chain: Chain | None = None
 
     @property
     def headers(self) -> dict[str, str]:
@@ -123,6 +128,8 @@ class RequestPath:
     detached: Detachments
     runtime: Invoke
     stopper: Stopper
+    standing: Standing
+    interceptors: Interceptors
     submissions: Submissions
     clock: Clock
     durations: Durations
@@ -140,6 +147,7 @@ class RequestPath:
         body = await read_invocation(request, agent.body_limit_bytes)
         await self.meters.budgets.require(ctx.tenant)
         if mode is Mode.ASYNC:
+            await self._checked(ctx, agent, body, origin.request_id)
             return await self.submissions.submit(
                 request, ctx, agent, body, request_id=origin.request_id, trace=origin.trace
             )
@@ -174,10 +182,12 @@ class RequestPath:
                 body=body.input_json,
                 trace=origin.trace,
             )
-            record = begun(invocation, body, origin.request_id, self.clock.now())
+            chain = await self._checked(ctx, permit.agent, body, invocation.id)
+            served = Served(self.standing.process, detached=detached)
+            record = begun(invocation, body, origin.request_id, served, self.clock.now())
             cap = body.request.budget_microusd
             meter = await self.meters.open(ctx.tenant, permit.agent, len(body.input_json), cap)
-            admitted = Admitted(permit, invocation, record, session.fresh, meter)
+            admitted = Admitted(permit, invocation, record, session.fresh, meter, chain)
             # On whatever answer follows, a problem too: its record can be looked up.
             request[IDS] = admitted.headers
             try:
@@ -187,9 +197,20 @@ class RequestPath:
             finally:
                 self.meters.close(meter)
 
+    async def _checked(
+        self, ctx: TenantContext, agent: AgentVersion, body: InvocationBody, subject: str
+    ) -> Chain | None:
+        """Let an input pass and return what its answer will; raises what `Chain.request` does."""
+        chain = await self.interceptors.on(ctx.tenant, agent, subject)
+        if chain is not None:
+            chain.request(body.input_json)
+        return chain
+
     async def _answer(self, request: web.Request, admitted: Admitted) -> web.StreamResponse:
         async with self._opened(admitted, self.durations.sync_s) as run:
             body = await run.read()
+            if admitted.chain is not None:
+                body = await admitted.chain.answered(body)
         response = await kept(request, web.Response(body=body, content_type="application/json"))
         # Written here, so that the slot is held until a slow reader has the last byte.
         await response.prepare(request)
@@ -226,22 +247,31 @@ class RequestPath:
 
     async def _streamed(self, request: web.Request, admitted: Admitted, events: EventStream) -> Verdict:
         """Pass the agent's events on and return how that ended; a failure before the first byte is raised."""
+        # What nothing has to look at passes in the callback that read it.
+        passing = None if admitted.chain is None else admitted.chain.stream()
         try:
             async with self._opened(admitted, self.durations.stream_s) as run:
                 await events.begin(request)
                 await events.started(admitted.ids)
                 async with (
                     events.heartbeat(self.durations.heartbeat_s),
-                    aclosing(run.answer.events(run.metering(events.chunk_now))) as arrivals,
+                    aclosing(
+                        run.answer.events(run.metering(events.chunk_now) if passing is None else None)
+                    ) as arrivals,
                 ):
                     async for arrived in arrivals:
-                        await events.chunk(*await run.metered(arrived))
+                        chunks = await run.metered(arrived)
+                        await events.chunk(*(chunks if passing is None else passing.passed(chunks)))
+                    if passing is not None:
+                        await events.chunk(*passing.finish())
         except ConnectionResetError:
             raise
         except Exception as failure:
             # Before the first byte a failure is a problem document; after it, the stream's one terminal event.
             if not events.begun:
                 raise
+            # One that was paused for too long has no last word: another process may be carrying its streams on.
+            await self.standing.settled()
             return judge(failure)
         return _SUCCEEDED
 

@@ -101,6 +101,11 @@ class Journal:
         if self._held >= CAPACITY:
             raise JournalFullError
 
+    @property
+    def empty(self) -> bool:
+        """Whether nothing is left to write."""
+        return self._held == 0
+
     def pending(self, model: type[T], tenant_id: TenantId, record_id: str) -> T | None:
         """Return a tenant's record in its newest state where that is not stored yet."""
         lane = self._lanes.get(tenant_id)

@@ -38,6 +38,8 @@ class Edge:
         self._cors_origins = cors_origins
         self._traffic = traffic
         self._draining = draining
+        # Bound once: a lazy logger is bound anew for every line.
+        self._log = _log.bind()
 
     def install(self, app: web.Application) -> None:
         """Put the edge around all of an application's routes."""
@@ -138,7 +140,7 @@ class Edge:
         # The route's pattern, never the path: a path is the caller's own text.
         route = "unmatched" if resource is None else resource.canonical
         self._traffic.answered(method, route, status)
-        _log.info(
+        self._log.info(
             "request",
             method=method,
             route=route,

@@ -5,6 +5,7 @@ header at all is JSON.
 """
 
 from collections.abc import Iterable
+from functools import lru_cache
 
 from gateway.errors import NotAcceptableError
 from tenancy.data_models import Mode
@@ -16,7 +17,7 @@ _EVENTS = {"text/event-stream": 3, "text/*": 2}
 
 def mode_of(accept: Iterable[str], prefer: Iterable[str], declared: frozenset[Mode]) -> Mode:
     """Choose the mode from all `Accept` and `Prefer` header values; raises NotAcceptableError."""
-    mode = Mode.ASYNC if prefers(prefer, "respond-async") else _accepted(accept)
+    mode = Mode.ASYNC if prefers(prefer, "respond-async") else _accepted(tuple(accept))
     if mode is None or mode not in declared:
         raise NotAcceptableError(declared)
     return mode
@@ -28,7 +29,8 @@ def prefers(prefer: Iterable[str], token: str) -> bool:
     return any(preference.strip().lower() == token for preference in preferences)
 
 
-def _accepted(accept: Iterable[str]) -> Mode | None:
+@lru_cache(maxsize=256)  # callers say the same all day
+def _accepted(accept: tuple[str, ...]) -> Mode | None:
     ranges = [part for value in accept for part in value.split(",") if part.strip()]
     if not ranges:
         return Mode.SYNC

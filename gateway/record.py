@@ -66,10 +66,20 @@ def judge(end: BaseException | None) -> Verdict:
             return Verdict(Status.FAILED, Failure(code=problem.code, detail=problem.detail), agent_ended=over)
 
 
-def begun(invocation: Invocation, body: InvocationBody, request_id: RequestId, now: datetime) -> InvocationRecord:
+@dataclass(frozen=True, slots=True)
+class Served:
+    """The process that serves an invocation, and whether it goes on when its caller leaves."""
+
+    process: str
+    detached: bool
+
+
+def begun(
+    invocation: Invocation, body: InvocationBody, request_id: RequestId, served: Served, now: datetime
+) -> InvocationRecord:
     """Return the record of an invocation that is about to run."""
     metadata = body.request.metadata
-    return InvocationRecord(
+    return InvocationRecord.made(
         tenant_id=invocation.ctx.tenant_id,
         invocation_id=invocation.id,
         agent=invocation.agent.name,
@@ -81,6 +91,8 @@ def begun(invocation: Invocation, body: InvocationBody, request_id: RequestId, n
         request_id=request_id,
         created_at=now,
         metadata_json=None if metadata is None else orjson.dumps(metadata).decode(),
+        process=served.process,
+        detached=served.detached,
         ttl=int((now + KEPT).timestamp()),
     )
 
@@ -128,7 +140,8 @@ class Report:
     def __init__(self, metrics: CollectorRegistry) -> None:
         # Finding a series by its labels costs more than counting.
         self._series: dict[tuple[str, str, str, str], tuple[Counter, Histogram, Histogram]] = {}
-        self._log = structlog.get_logger("gateway.invocation")
+        # Bound once: a lazy logger is bound anew for every line.
+        self._log = structlog.get_logger("gateway.invocation").bind()
         self._ended = Counter(
             "lockgate_invocations_total", "Invocations ended", ["agent", "mode", "status", "code"], registry=metrics
         )

@@ -8,7 +8,7 @@ A process that is killed loses what came after its last pass; with Redis lost at
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from contextvars import Context
 from dataclasses import dataclass
@@ -151,11 +151,20 @@ class StreamLogs:
     """The logs of all streams of this process."""
 
     def __init__(
-        self, tails: StreamTails, segments: Segments, journal: Journal, *, clock: Clock, metrics: CollectorRegistry
+        self,
+        tails: StreamTails,
+        segments: Segments,
+        journal: Journal,
+        *,
+        sure: Callable[[], bool],
+        clock: Clock,
+        metrics: CollectorRegistry,
     ) -> None:
         self._tails = tails
         self._segments = segments
         self._journal = journal
+        # Whether no other process can be writing these logs by now.
+        self._sure = sure
         self._clock = clock
         self._held_bytes = 0
         self._served: dict[Place, StreamLog] = {}
@@ -260,6 +269,8 @@ class StreamLogs:
                 self._wake.clear()
                 await self._wake.wait()
             await self._clock.sleep(PASS_S)
+            if not self._sure():
+                continue
             await self._hand_on()
             for log in list(self._unsettled.values()):
                 self._settle(log)

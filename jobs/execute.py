@@ -22,6 +22,7 @@ from jobs import backoff, records
 from jobs.errors import CancelRequestedError, LeaseLostError, TickAgainError
 from jobs.finish import CANCEL_GRACE_S, Finish, line
 from jobs.gate import Gates
+from jobs.guarded import GuardAnswer, guarded, unguarded
 from jobs.lease import Leases, Tick
 from jobs.metering import Spending
 from jobs.metrics import JobMetrics
@@ -106,6 +107,7 @@ class Execute:
         metrics: JobMetrics,
         spending: Spending,
         poll_s: float,
+        guard: GuardAnswer = unguarded,
     ) -> None:
         self._store = store
         self._leases = leases
@@ -118,6 +120,7 @@ class Execute:
         self._metrics = metrics
         self._spending = spending
         self._poll_s = poll_s
+        self._guard = guard
         self._rng = random.SystemRandom()
 
     async def __call__(self, tick: Tick) -> TickOutcome:
@@ -192,7 +195,7 @@ class Execute:
         behalf, trace = OnBehalf(job.tenant_id, job.principal), TraceHeaders(job.traceparent)
         start = self._runtime.start_job(agent, job.session_id, job.job_id, body, trace, behalf=behalf)
         answer = await self._leases.while_held(job, start)
-        finding = find(answer, job, self._clock.now())
+        finding = await guarded(self._guard, job, find(answer, job, self._clock.now()))
         if isinstance(finding, Busy):
             return Busy(finding.progress, answer.boot_id, finding.tokens)
         return LOST if isinstance(finding, Lost) else finding
@@ -201,7 +204,7 @@ class Execute:
         job = held.job
         agent = await self._agent_of(job)
         answer = await self._runtime.probe_job(agent, job.session_id, job.job_id)
-        finding = find(answer, job, self._clock.now())
+        finding = await guarded(self._guard, job, find(answer, job, self._clock.now()))
         if isinstance(finding, Busy) and not await self._may_go_on(records.used(job, finding.tokens), agent):
             return OVER_BUDGET
         if not isinstance(finding, Lost):

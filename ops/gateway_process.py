@@ -23,6 +23,8 @@ from gateway.journal import Journal
 from gateway.keyset import KeySet
 from gateway.live import LiveInvocations
 from gateway.middleware import Edge
+from gateway.orphans import Orphans
+from gateway.processes import Standing
 from gateway.record import Report
 from gateway.repeats import Repeats
 from gateway.replay import Replays
@@ -31,6 +33,7 @@ from gateway.suspensions import Suspensions
 from gateway.tokens import TokenRules
 from gateway.traffic import Traffic
 from ops.metering import Metering, metering
+from ops.orphans import leave, orphans, sure_writer
 from ops.private import PrivatePort
 from ops.settings import Settings
 from ops.streams import Streams, streams
@@ -57,6 +60,8 @@ class GatewayProcess:
     parts: Parts
     live: LiveInvocations
     private: PrivatePort
+    standing: Standing
+    orphans: Orphans
 
 
 @asynccontextmanager
@@ -72,9 +77,12 @@ async def gateway(settings: Settings) -> AsyncIterator[GatewayProcess]:
             keys, TokenRules(settings.authority, settings.audience), base.platform.binding, changes, clock=clock
         )
         stack.push_async_callback(authenticator.aclose)
-        journal = Journal(lambda tenant_id, items: stores.db(tenant_id).put_batch(items), clock, base.metrics)
+        standing = Standing(base.platform, clock)
+        await stack.enter_async_context(standing.held())
+        journal = Journal(sure_writer(standing, stores), clock, base.metrics)
+        stack.push_async_callback(leave, standing, journal)
         stack.push_async_callback(bounded, journal.flush)
-        kept = await stack.enter_async_context(streams(base, journal))
+        kept = await stack.enter_async_context(streams(base, journal, lambda: standing.sure))
         turns = Turns(base.trips, clock, base.metrics)
         await stack.enter_async_context(turns.renewing())
         admission = await stack.enter_async_context(_admission(base.trips, clock))
@@ -90,11 +98,23 @@ async def gateway(settings: Settings) -> AsyncIterator[GatewayProcess]:
         )
         stack.push_async_callback(bounded, cancellations.aclose)
         meter = await stack.enter_async_context(metering(base, registry))
-        path = _path(base, registry, admission, meter=meter, turns=turns, journal=journal, live=live, kept=kept)
+        path = _path(
+            base,
+            registry,
+            admission,
+            meter=meter,
+            turns=turns,
+            journal=journal,
+            live=live,
+            kept=kept,
+            standing=standing,
+        )
         access = Access(authenticator, registry, admission, base.audit, clock)
         edge = Edge(clock, settings.cors_origins, Traffic(base.metrics), lambda: live.draining)
         _read_out(base, registry, authenticator, keys, live=live)
         replays = kept.replays(cancellations.find)
+        taking = orphans(base, path, replays)
+        await stack.enter_async_context(taking.looking())
         repeats = _repeats(stack, stores, replays, clock)
         tools = tool_parts(stack, base, access, live)
         parts = Parts(
@@ -118,7 +138,7 @@ async def gateway(settings: Settings) -> AsyncIterator[GatewayProcess]:
         private = base.private(lambda: live.draining)
         # Without any keys it can answer nobody; with keys it has read before, the authority may be away for a day.
         private = replace(private, required={**private.required, "identity": keys.ready})
-        yield GatewayProcess(parts, live, private)
+        yield GatewayProcess(parts, live, private, standing, taking)
 
 
 def _read_out(
@@ -145,6 +165,7 @@ def _path(
     journal: Journal,
     live: LiveInvocations,
     kept: Streams,
+    standing: Standing,
 ) -> RequestPath:
     """Return the way of an invocation."""
     settings = base.settings
@@ -161,6 +182,8 @@ def _path(
         detached=kept.detached,
         runtime=base.runtime,
         stopper=base.runtime,
+        standing=standing,
+        interceptors=base.interceptors,
         submissions=Submissions(base.queue, base.stores, admission),
         clock=base.clock,
         durations=Durations(settings.sync_timeout_s, settings.stream_timeout_s, settings.heartbeat_s),

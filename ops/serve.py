@@ -6,12 +6,14 @@ open connections is answered and its connection closed. What still runs when the
 
 import asyncio
 import gc
+import os
 import resource
 import signal
 import socket
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, suppress
 from dataclasses import dataclass, field
+from os import EX_SOFTWARE
 from typing import Final
 
 import structlog
@@ -93,11 +95,23 @@ async def _serve(
         gc.set_threshold(GARBAGE, 20, 20)
         orders.tell(SERVING)
         _log.info("serving")
-        await orders.stopping.wait()
+        if await _lost(orders.stopping, process.standing.lost):
+            # Others carry on what it was serving: whatever it still said or wrote would stand against them.
+            told.close()
+            os._exit(EX_SOFTWARE)
         orders.tell(DRAINING)
         await _drain(process, door, settings.drain_grace_s)
     _log.info("ended")
     return process.private.metrics
+
+
+async def _lost(stopping: asyncio.Event, lost: asyncio.Event) -> bool:
+    """Wait for the order to end, or for word that this process was taken for dead; tell whether it was that."""
+    waits = [asyncio.ensure_future(event.wait()) for event in (stopping, lost)]
+    await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+    for each in waits:
+        each.cancel()
+    return lost.is_set()
 
 
 async def _listen(

@@ -1,6 +1,6 @@
 """Builds what keeps the streams of a gateway: their logs, who reads them, and those that go on without a caller."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
@@ -33,15 +33,18 @@ class Streams:
 
 
 @asynccontextmanager
-async def streams(base: Floor, journal: Journal) -> AsyncIterator[Streams]:
-    """Keep streams for the block; when it is left, what is logged is handed to the journal first."""
+async def streams(base: Floor, journal: Journal, sure: Callable[[], bool]) -> AsyncIterator[Streams]:
+    """Keep streams for the block, writing while this process is `sure` that they are its own.
+
+    When it is left, what is logged is handed to the journal first.
+    """
     async with AsyncExitStack() as stack:
         # Trips of their own: what streams say must not hold up who asks whether it may come in. The log counts them.
         trips = RoundTrips(base.redis, clock=base.clock, metrics=CollectorRegistry())
         stack.push_async_callback(bounded, trips.aclose)
         tails, segments = StreamTails(trips, base.clock), Segments(base.stores)
         stack.push_async_callback(tails.aclose)
-        logs = StreamLogs(tails, segments, journal, clock=base.clock, metrics=base.metrics)
+        logs = StreamLogs(tails, segments, journal, sure=sure, clock=base.clock, metrics=base.metrics)
         await stack.enter_async_context(logs.running())
         detached = Detachments()
         stack.push_async_callback(bounded, detached.aclose)

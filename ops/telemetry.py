@@ -41,6 +41,10 @@ class Telemetry:
             "lockgate_log_lines_dropped", "Log lines that nobody took in time", lambda: self._writer.dropped
         )
 
+    def close(self) -> None:
+        """Give the lines that are held a last second."""
+        self._writer.close()
+
     def msg(self, line: bytes) -> None:
         """Write a line, as structlog wants it written."""
         self._writer.put(line)

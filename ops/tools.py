@@ -9,7 +9,6 @@ from gateway.access import Access
 from gateway.live import LiveInvocations
 from gateway.tool_access import ToolAccess
 from gateway.tools.door import ToolDoor, ToolMetrics
-from gateway.tools.guarded import Redactors
 from gateway.tools.http_backend import HttpBackend
 from gateway.tools.lambda_backend import LambdaBackend, SignedLambda
 from gateway.tools.liveness import Liveness
@@ -44,7 +43,7 @@ def tool_parts(stack: AsyncExitStack, base: Floor, access: Access, live: LiveInv
             "lambda": LambdaBackend(signed_lambda(base)),
         },
         tokens=base.tool_tokens,
-        redactors=Redactors(),
+        interceptors=base.interceptors,
         audit=base.audit,
         clock=base.clock,
         metrics=ToolMetrics(base.metrics),

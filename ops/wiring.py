@@ -31,12 +31,14 @@ from agents.retries import RetryBudget
 from agents.runtime import AgentCore, RuntimeTimeouts
 from agents.sigv4 import Credentials, SigV4Signer
 from agents.upstream import Upstream, open_upstream
+from gateway.interceptors.bound import Interceptors
+from gateway.interceptors.decisions import Decisions
 from gateway.tooltokens import ToolKeys, ToolTokens
 from jobs.metrics import JobMetrics
 from jobs.queue import JobQueue, WebhookTicks
 from jobs.store import JobStore
 from jobs.ticks import TickQueue, connect
-from ops.outbound import open_http
+from ops.outbound import StorePost, open_http
 from ops.private import Check, PrivatePort
 from ops.readings import Readings
 from ops.settings import Settings
@@ -89,6 +91,7 @@ class Floor:
     runtime: AgentCore
     credentials: Credentials
     tool_tokens: ToolTokens
+    interceptors: Interceptors
     breakers: Breakers
     jobs: JobStore
     job_metrics: JobMetrics
@@ -115,7 +118,7 @@ async def floor(settings: Settings) -> AsyncIterator[Floor]:
         session = aioboto3.Session()
         audit = AuditTrail(clock=clock, metrics=metrics)
         http = await stack.enter_async_context(open_http())
-        dynamodb, s3 = await _guarded(stack, session, settings, audit.on_violation, http=http, clock=clock)
+        dynamodb, s3 = await _guarded(stack, session, settings, audit.on_violation, clock)
         stores = _stores(settings, dynamodb, s3, audit.on_violation, clock)
         platform = PlatformStore(dynamodb, table_prefix=settings.table_prefix, on_violation=audit.on_violation)
         redis = await stack.enter_async_context(_redis(settings))
@@ -153,6 +156,7 @@ async def floor(settings: Settings) -> AsyncIterator[Floor]:
             runtime=runtime,
             credentials=credentials,
             tool_tokens=tokens,
+            interceptors=Interceptors(Decisions(metrics)),
             breakers=breakers,
             jobs=job_store,
             job_metrics=job_metrics,
@@ -204,8 +208,6 @@ async def _guarded(
     session: aioboto3.Session,
     settings: Settings,
     on_violation: OnViolation,
-    *,
-    http: aiohttp.ClientSession,
     clock: Clock,
 ) -> "tuple[DynamoDBClient, S3Client]":
     """Open the AWS clients of the home region, each held to the active scope."""
@@ -218,7 +220,8 @@ async def _guarded(
     async def sign(headers: Mapping[str, str], body: bytes) -> Mapping[str, str]:
         return await signer.headers(Outgoing("POST", "/", "", headers, body))
 
-    straight.install(dynamodb, http, sign)
+    upstream = await stack.enter_async_context(open_upstream(dynamodb.meta.endpoint_url, clock=clock))
+    straight.install(dynamodb, StorePost(upstream), sign)
     for client in (dynamodb, s3):
         client_guard.install(
             client, table_prefix=settings.table_prefix, bucket=settings.bucket, on_violation=on_violation

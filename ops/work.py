@@ -22,6 +22,7 @@ from jobs.metering import JobSpending
 from jobs.sweep import Sweeper
 from jobs.worker import TickWorker, job_line, webhook_line
 from ops import telemetry
+from ops.guarding import job_guard
 from ops.metering import metering
 from ops.private import PrivatePort
 from ops.settings import Settings
@@ -105,6 +106,7 @@ def _jobs(base: Floor, registry: TenantRegistry, owner: str, spending: JobSpendi
         metrics=metrics,
         spending=spending,
         poll_s=base.settings.job_poll_s,
+        guard=job_guard(base.interceptors, registry),
     )
     return TickWorker(job_line(execute, gates), base.arq, clock=clock, metrics=metrics)
 

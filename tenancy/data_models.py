@@ -76,9 +76,7 @@ class StoredItem(BaseModel, ABC):
     def to_item(self) -> Item:
         """Return the whole item as DynamoDB attribute values; None is stored only where it must be said."""
         said = self._said()
-        item = {
-            name: encode_field(value) for name, value in self.__dict__.items() if value is not None or name in said
-        }
+        item = {name: encode_field(value) for name, value in self.__dict__.items() if value is not None or name in said}
         for name, value in self.index_keys().items():
             item[name] = encode(value)
         item.update(self.key().to_item())
@@ -86,9 +84,18 @@ class StoredItem(BaseModel, ABC):
 
     def changed(self, changes: Mapping[str, object]) -> Self:
         """Return the item with other values, which are good as they are: `model_copy`, but a quarter of its time."""
-        item = self.__class__.__new__(self.__class__)
-        object.__setattr__(item, "__dict__", {**self.__dict__, **changes})
-        object.__setattr__(item, "__pydantic_fields_set__", self.__pydantic_fields_set__ | changes.keys())
+        return self._of({**self.__dict__, **changes}, self.__pydantic_fields_set__ | changes.keys())
+
+    @classmethod
+    def made(cls, **values: object) -> Self:
+        """Return an item of values that were checked before or are our own; what is left out has a default."""
+        return cls._of({**cls._defaults(), **values}, set(values))
+
+    @classmethod
+    def _of(cls, values: dict[str, object], given: set[str]) -> Self:
+        item = cls.__new__(cls)
+        object.__setattr__(item, "__dict__", values)
+        object.__setattr__(item, "__pydantic_fields_set__", given)
         object.__setattr__(item, "__pydantic_extra__", None)
         object.__setattr__(item, "__pydantic_private__", None)
         return item
@@ -97,6 +104,11 @@ class StoredItem(BaseModel, ABC):
     def from_item(cls, item: Item) -> Self:
         """Read a stored item; key and index attributes are derived, so they are dropped."""
         return cls.model_validate({name: decode(value) for name, value in item.items() if name in cls.model_fields})
+
+    @classmethod
+    @cache
+    def _defaults(cls) -> dict[str, object]:
+        return {name: field.get_default() for name, field in cls.model_fields.items() if not field.is_required()}
 
     @classmethod
     @cache
@@ -228,11 +240,25 @@ class InvocationRecord(TenantItem):
     metadata_json: str | None = None
     chunks: int = 0
     answer_bytes: int = 0
+    # The process that serves it, and how often another one has taken it over.
+    process: str | None = None
+    fence: int = 0
+    # Whether it goes on when its caller leaves.
+    detached: bool = False
     ttl: EpochSeconds
 
     def sort_key(self) -> str:
         """Return the invocation's id, which sorts by time."""
         return self.SORT_PREFIX + self.invocation_id
+
+    def index_keys(self) -> dict[str, str]:
+        """Stand among what its process serves for as long as it runs."""
+        if self.process is None or self.status.terminal:
+            return {}
+        return {
+            tables.OPEN_INDEX.partition_key: open_partition(self.process),
+            tables.OPEN_INDEX.sort_key: f"{self.created_at.isoformat()}#{self.tenant_id}#{self.invocation_id}",
+        }
 
 
 class StreamSegment(TenantItem):
@@ -856,6 +882,22 @@ class OpsLock(StoredItem):
         return lock_key(self.name)
 
 
+class ProcessLease(StoredItem):
+    """What says that a process lives: it changes every few seconds, or the process is taken for dead."""
+
+    TABLE = tables.OPS_LOCKS
+
+    process: str = Field(pattern=r"^[0-9a-f]{16}$")
+    record_version: str
+    lease_s: int
+    # How often it was found to have run out: from then on the process is dead, whatever it does.
+    taken: int = 0
+
+    def key(self) -> Key:
+        """Return the process's key; all stand in one partition, so that they are one consistent read."""
+        return Key(tables.PROCESSES, f"PROCESS#{self.process}")
+
+
 class RegionFlag(StoredItem):
     """The region whose AgentCore serves invocations, written only with a current fence."""
 
@@ -885,6 +927,11 @@ def binding_key(issuer: str, directory: str, client_id: str) -> Key:
 def lock_key(name: str) -> Key:
     """Return the key of a platform-wide lease."""
     return Key(f"LOCK#{name}", "METADATA")
+
+
+def open_partition(process: str) -> str:
+    """Return the index partition of what a process serves."""
+    return f"OPEN#{process}"
 
 
 def bound_partition(tenant_id: TenantId) -> str:

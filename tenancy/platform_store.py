@@ -19,6 +19,7 @@ from tenancy.data_models import (
     JobRecord,
     Key,
     OpsLock,
+    ProcessLease,
     StoredItem,
     Tenant,
     Tool,
@@ -26,6 +27,7 @@ from tenancy.data_models import (
     binding_key,
     bound_partition,
     lock_key,
+    open_partition,
 )
 from tenancy.errors import InvalidIdError, OnViolation, TenantAccessViolation
 from tenancy.expressions import conditioned
@@ -65,7 +67,7 @@ class DeadLetters:
 
 
 class PlatformStore:
-    """Identity bindings, the list of tenants, agent versions, what is owed a tick, dead letters, platform-wide leases.
+    """Identity bindings, tenants, agents, tools, what is owed a tick, dead letters, leases, what each process serves.
 
     Every verb raises StoreUnavailableError where a later try may work.
     """
@@ -198,6 +200,52 @@ class PlatformStore:
         """Write a lease in place of what was seen of it; raises ConditionFailedError where it is another by now."""
         new = Attr(tables.PARTITION_KEY).not_exists()
         await self._put("put_ops_lock", lock, new if seen is None else Attr("record_version").eq(seen.record_version))
+
+    async def processes(self) -> tuple[ProcessLease, ...]:
+        """Return the leases of all processes, as last written."""
+        wanted: QueryInputTypeDef = {
+            "TableName": self._prefix + tables.OPS_LOCKS.name,
+            "KeyConditionExpression": "#pk = :pk",
+            "ExpressionAttributeNames": {"#pk": tables.PARTITION_KEY},
+            "ExpressionAttributeValues": {":pk": {"S": tables.PROCESSES}},
+            "ConsistentRead": True,
+        }
+        found: list[ProcessLease] = []
+        while True:
+            with self._acting("processes"):
+                answer = await self._client.query(**wanted)
+            found += [ProcessLease.from_item(item) for item in answer["Items"]]
+            if "LastEvaluatedKey" not in answer:
+                return tuple(found)
+            wanted["ExclusiveStartKey"] = answer["LastEvaluatedKey"]
+
+    async def put_process(self, lease: ProcessLease, *, seen: ProcessLease | None) -> None:
+        """Write a process's lease in place of what was seen of it; raises ConditionFailedError where it is another."""
+        new = Attr(tables.PARTITION_KEY).not_exists()
+        await self._put("put_process", lease, new if seen is None else Attr("record_version").eq(seen.record_version))
+
+    async def delete_process(self, lease: ProcessLease) -> None:
+        """Remove a process's lease; raises ConditionFailedError where it is another by now."""
+        with self._acting("delete_process"):
+            await self._client.delete_item(
+                TableName=self._prefix + tables.OPS_LOCKS.name,
+                Key=lease.key().to_item(),
+                **conditioned(Attr("record_version").eq(lease.record_version)),
+            )
+
+    async def open_invocations(self, process: str, *, limit: int) -> tuple[Owed, ...]:
+        """Return up to `limit` invocations that a process serves, the oldest first; one just begun may be missing."""
+        index = tables.OPEN_INDEX
+        with self._acting("open_invocations"):
+            answer = await self._client.query(
+                TableName=self._prefix + tables.INVOCATIONS.name,
+                IndexName=index.name,
+                KeyConditionExpression="#pk = :pk",
+                ExpressionAttributeNames={"#pk": index.partition_key},
+                ExpressionAttributeValues={":pk": {"S": open_partition(process)}},
+                Limit=limit,
+            )
+        return tuple(_owed(item[index.sort_key]["S"]) for item in answer["Items"])
 
     async def promoted_agents(self) -> tuple[AgentVersion, ...]:
         """Return every promoted version of every agent, by name, then by version."""

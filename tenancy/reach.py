@@ -17,17 +17,19 @@ from tenancy.tables import (
     CATALOG_INDEX,
     DEAD_LETTER_INDEX,
     DIRECTORY_INDEX,
+    OPEN_INDEX,
     SWEEP_INDEX,
     Index,
     Table,
 )
 
 _SHARD: Final = re.compile(rf"SWEEP#[0-{tables.SWEEP_SHARDS - 1}]", re.ASCII)
+_OPEN: Final = re.compile(r"OPEN#[0-9a-f]{16}", re.ASCII)
 _BINDINGS: Final = re.compile(r"TENANT#[a-z0-9-]+#BINDINGS", re.ASCII)
 # Indexes that span tenants: a tenant stands in them and never reads them.
-_SPANNING: Final = (SWEEP_INDEX, DEAD_LETTER_INDEX, DIRECTORY_INDEX)
+_SPANNING: Final = (SWEEP_INDEX, DEAD_LETTER_INDEX, OPEN_INDEX, DIRECTORY_INDEX)
 # Of these, those whose sort key is `{time}#{tenant}#{record}`: who reads it acts for the tenant found there.
-_TIMED: Final = (SWEEP_INDEX, DEAD_LETTER_INDEX)
+_TIMED: Final = (SWEEP_INDEX, DEAD_LETTER_INDEX, OPEN_INDEX)
 
 
 class CallRefusedError(LockgateError):
@@ -97,6 +99,8 @@ class TenantReach:
     def _may_stand_in(self, index: Index, partition: str) -> bool:
         if index == SWEEP_INDEX:
             return _SHARD.fullmatch(partition) is not None
+        if index == OPEN_INDEX:
+            return _OPEN.fullmatch(partition) is not None
         if index == DEAD_LETTER_INDEX:
             return partition == tables.DEAD_LETTERS
         if index == DIRECTORY_INDEX:
@@ -154,6 +158,10 @@ VERBS: Final = {
     "dead_letters": VerbReach("Query", tables.JOBS, index=DEAD_LETTER_INDEX, index_key=re.compile(tables.DEAD_LETTERS)),
     "ops_lock": VerbReach("GetItem", tables.OPS_LOCKS, "LOCK#"),
     "put_ops_lock": VerbReach("PutItem", tables.OPS_LOCKS, "LOCK#"),
+    "processes": VerbReach("Query", tables.OPS_LOCKS, tables.PROCESSES),
+    "put_process": VerbReach("PutItem", tables.OPS_LOCKS, tables.PROCESSES),
+    "delete_process": VerbReach("DeleteItem", tables.OPS_LOCKS, tables.PROCESSES),
+    "open_invocations": VerbReach("Query", tables.INVOCATIONS, index=OPEN_INDEX, index_key=_OPEN),
     "promoted_agents": VerbReach("Query", tables.AGENTS, index=CATALOG_INDEX, index_key=re.compile("CATALOG")),
     "agent_version": VerbReach("GetItem", tables.AGENTS, "AGENT#"),
     "put_agent_version": VerbReach("PutItem", tables.AGENTS, "AGENT#"),

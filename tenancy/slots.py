@@ -106,6 +106,29 @@ class Slots:
 
         return end
 
+    def inherit(self, tenant_id: TenantId, cap: int, invocation_id: InvocationId) -> Callable[[], None]:
+        """Go on with the slot of an invocation that another process held and can hold no more; return how it ends.
+
+        It runs already: it is never refused. Where slots are held in blocks the dead process's block holds it until
+        that runs out; from then on it is counted on this process alone.
+        """
+        self._running[tenant_id] += 1
+        leased = self._leased.setdefault(tenant_id, set())
+        exact = cap <= EXACT_CAP
+        if exact:
+            leased.add(invocation_id)
+            self._trips.run(_RENEW, (slots_key(tenant_id),), LEASE_S * 1000, invocation_id, keep_s=LEASE_S)
+
+        def end() -> None:
+            leased.discard(invocation_id)
+            if not leased and self._leased.get(tenant_id) is leased:
+                del self._leased[tenant_id]
+            if exact:
+                self._trips.send("ZREM", slots_key(tenant_id), invocation_id, keep_s=LEASE_S)
+            self._left(tenant_id)
+
+        return end
+
     @asynccontextmanager
     async def renewing(self) -> AsyncIterator[None]:
         """Renew every lease until the block ends, then give the blocks back."""

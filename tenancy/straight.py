@@ -11,22 +11,20 @@ guard above all, hears of it on either way, before anything leaves.
 """
 
 from collections.abc import Mapping
-from contextlib import suppress
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Protocol, cast
+from urllib.parse import urlsplit
 from zlib import crc32
 
-import aiohttp
 import orjson
 from botocore.model import OperationModel
 from botocore.serialize import JSONSerializer
-from yarl import URL
 
 if TYPE_CHECKING:
     from types_aiobotocore_dynamodb.client import DynamoDBClient
 
 _BATCH: Final = "BatchWriteItem"
 _HEADERS: Final = {"Content-Type": "application/x-amz-json-1.0", "X-Amz-Target": f"DynamoDB_20120810.{_BATCH}"}
-_TIMEOUT: Final = aiohttp.ClientTimeout(total=5, sock_connect=2)
 _OK: Final = 200
 
 
@@ -48,6 +46,23 @@ class Sign(Protocol):
         ...
 
 
+class Post(Protocol):
+    """Posts to the root of the store's address, once."""
+
+    async def __call__(self, headers: Mapping[str, str], body: bytes) -> "Answered | None":
+        """Return what it was answered; None where there was no whole answer."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """A whole answer; `checksum` is the CRC32 it says it has."""
+
+    status: int
+    checksum: str | None
+    body: bytes
+
+
 class _Inner(Protocol):
     """What a client's calls are made of."""
 
@@ -61,48 +76,44 @@ class _Inner(Protocol):
 class StraightCalls:
     """Takes the place of a client's calls: batches go straight, all else as ever."""
 
-    def __init__(self, client: "DynamoDBClient", http: aiohttp.ClientSession, sign: Sign) -> None:
+    def __init__(self, client: "DynamoDBClient", post: Post, sign: Sign) -> None:
         inner = cast("_Inner", client)
         self._call = inner._make_api_call  # noqa: SLF001 - botocore has no public way into the middle of a call
         self._announce = inner._emit_api_params  # noqa: SLF001 - as above
-        self._http = http
+        self._post = post
         self._sign = sign
-        self._url = URL(client.meta.endpoint_url).with_path("/")
-        self._headers = _HEADERS | {"Host": URL(client.meta.endpoint_url).authority}
+        self._headers = _HEADERS | {"Host": urlsplit(client.meta.endpoint_url).netloc}
         self._model = client.meta.service_model.operation_model(_BATCH)
 
     async def __call__(self, operation: str, parameters: dict[str, Any]) -> dict[str, Any]:
         """Make a call."""
         if operation == _BATCH:
             announced = await self._announce(parameters, self._model, {})
-            with suppress(aiohttp.ClientError, TimeoutError):
-                answer = await self._post(orjson.dumps(announced))
-                if answer is not None:
-                    return answer
+            body = orjson.dumps(announced)
+            headers = {**self._headers, **await self._sign(self._headers, body)}
+            answer = _understood(await self._post(headers, body))
+            if answer is not None:
+                return answer
         return await self._call(operation, parameters)
 
-    async def _post(self, body: bytes) -> dict[str, Any] | None:
-        """Return what a batch was answered; None for all but a plain yes."""
-        headers = {**self._headers, **await self._sign(self._headers, body)}
-        async with self._http.post(self._url, data=body, headers=headers, timeout=_TIMEOUT) as answer:
-            said = await answer.read()
-        return _understood(said, answer.headers.get("x-amz-crc32")) if answer.status == _OK else None
 
-
-def _understood(said: bytes, checksum: str | None) -> dict[str, Any] | None:
-    if checksum is not None and checksum != str(crc32(said)):
+def _understood(answered: Answered | None) -> dict[str, Any] | None:
+    """Return what a batch was answered; None for all but a plain yes."""
+    if answered is None or answered.status != _OK:
+        return None
+    if answered.checksum is not None and answered.checksum != str(crc32(answered.body)):
         return None
     try:
-        answer = orjson.loads(said)
+        answer = orjson.loads(answered.body)
     except orjson.JSONDecodeError:
         return None
     return answer if isinstance(answer, dict) and "UnprocessedItems" in answer else None
 
 
-def install(client: "DynamoDBClient", http: aiohttp.ClientSession | None = None, sign: Sign | None = None) -> None:
+def install(client: "DynamoDBClient", post: Post | None = None, sign: Sign | None = None) -> None:
     """Write this client's requests straight, and send its batches so where it is told how."""
     # There is no public way to give a client its serializer or its calls; a test sees that these are the ones used.
     own = vars(client)
     own["_serializer"] = StraightSerializer()
-    if http is not None and sign is not None:
-        own["_make_api_call"] = StraightCalls(client, http, sign)
+    if post is not None and sign is not None:
+        own["_make_api_call"] = StraightCalls(client, post, sign)

@@ -20,6 +20,8 @@ SWEEP_SHARDS: Final = 8
 DIRECTORY: Final = "DIRECTORY"
 # The one partition of the registry of tools; read by the platform door alone.
 TOOLS_PARTITION: Final = "TOOLS"
+# The one partition of the processes that serve invocations; read by the platform door alone.
+PROCESSES: Final = "PROCESSES"
 # The one partition of the jobs that were given up on, of all tenants; read by the platform door alone.
 DEAD_LETTERS: Final = "DEADLETTERS"
 
@@ -45,12 +47,14 @@ class Table:
 
 SWEEP_INDEX: Final = Index("sweep", "sweep_pk", "sweep_sk")
 DEAD_LETTER_INDEX: Final = Index("dead-letters", "dead_letter_pk", "dead_letter_sk")
+# The invocations that a process serves, of all tenants; read by the platform door alone.
+OPEN_INDEX: Final = Index("open", "open_pk", "open_sk")
 CATALOG_INDEX: Final = Index("catalog", "catalog_pk", "catalog_sk")
 DIRECTORY_INDEX: Final = Index("directory", "directory_pk", "directory_sk")
 BOUND_INDEX: Final = Index("bound", "bound_pk", "bound_sk")
 
 TENANTS: Final = Table("tenants", "tenant", (DIRECTORY_INDEX,))
-INVOCATIONS: Final = Table("invocations", "tenant", expires=True)
+INVOCATIONS: Final = Table("invocations", "tenant", (OPEN_INDEX,), expires=True)
 JOBS: Final = Table("jobs", "tenant", (SWEEP_INDEX, DEAD_LETTER_INDEX), expires=True)
 SESSIONS: Final = Table("sessions", "tenant", expires=True)
 WEBHOOKS: Final = Table("webhooks", "tenant")

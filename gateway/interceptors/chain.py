@@ -3,7 +3,8 @@
 An interceptor that is not bound is not called: without a redactor an answer is not even looked at.
 """
 
-from collections.abc import Callable
+import asyncio
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, TypeVar
 
@@ -21,6 +22,8 @@ REDACT: Final = "redact"
 # What an input passes on its way in, and an answer on its way out.
 REQUEST_ORDER: Final = (INPUT_SCHEMA, PROMPT_GUARD)
 RESPONSE_ORDER: Final = (REDACT,)
+# Up to some milliseconds of work.
+AT_ONCE_BYTES: Final = 65_536
 T = TypeVar("T")
 
 
@@ -63,6 +66,12 @@ class Chain:
         self.decided(Decision(REDACT, Outcome.CHANGED if changed else Outcome.PASSED))
         return passed
 
+    async def answered(self, json_bytes: bytes) -> bytes:
+        """Return the same as `answer`; a long one is looked at while everything else goes on."""
+        if len(json_bytes) <= AT_ONCE_BYTES:
+            return self.answer(json_bytes)
+        return await asyncio.to_thread(self.answer, json_bytes)
+
     def stream(self) -> "StreamChain | None":
         """Return what a streamed answer's events pass, None where they pass untouched."""
         return None if self.redactor is None else StreamChain(self.redactor.stream(), self.decided)
@@ -78,6 +87,10 @@ class StreamChain:
     def feed(self, event_json: bytes) -> list[bytes]:
         """Return the events that may go out now; raises RedactionBlockedError and InterceptorFailedError."""
         return guarded(REDACT, self._decided, lambda: self._redactor.feed(event_json))
+
+    def passed(self, events: Sequence[bytes]) -> list[bytes]:
+        """Return what may go out now that these have come; raises the same."""
+        return [out for event in events for out in self.feed(event)]
 
     def finish(self) -> list[bytes]:
         """Return what still waited; the answer is complete. Raises the same."""

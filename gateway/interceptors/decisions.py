@@ -5,7 +5,12 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TypeAlias
 
+import structlog
 from prometheus_client import CollectorRegistry, Counter
+
+from tenancy.ids import TenantId
+
+_log = structlog.get_logger("gateway.interceptors")
 
 
 class Outcome(StrEnum):
@@ -36,7 +41,7 @@ class DecisionCounter:
 
     def __init__(self, metrics: CollectorRegistry) -> None:
         self._decisions = Counter(
-            "lockgate_interceptor_decisions",
+            "lockgate_interceptor_decisions_total",
             "Decisions of interceptors.",
             ("interceptor", "outcome"),
             registry=metrics,
@@ -45,3 +50,28 @@ class DecisionCounter:
     def __call__(self, decision: Decision) -> None:
         """Count one."""
         self._decisions.labels(decision.interceptor, decision.outcome).inc()
+
+
+class Decisions:
+    """Tells every decision: one line, one count."""
+
+    def __init__(self, metrics: CollectorRegistry) -> None:
+        self._count = DecisionCounter(metrics)
+
+    def about(self, tenant_id: TenantId, agent: str, subject: str) -> OnDecision:
+        """Return who tells decisions on what passes for an invocation or a job."""
+
+        def tell(decision: Decision) -> None:
+            self._count(decision)
+            _log.info(
+                "interceptor",
+                interceptor=decision.interceptor,
+                outcome=decision.outcome.value,
+                reason=decision.reason,
+                matches=decision.matches,
+                tenant=tenant_id,
+                agent=agent,
+                about=subject,
+            )
+
+        return tell

@@ -8,6 +8,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
+import re2
+
+from gateway.interceptors.errors import PatternRefusedError
 from gateway.interceptors.kinds import BUILT_IN, Kind, begins_at, may_hold, needs
 from gateway.interceptors.patterns import Compiled, compile_pattern, engine
 
@@ -40,8 +43,11 @@ class Scanner:
         ]
         either = "|".join(pattern.whole for pattern in patterns)
         begun = "|".join(pattern.beginning for pattern in patterns)
-        self._candidate = engine(f"(?:{either})")
-        self._begun = engine(f"(?:{begun})$")
+        try:
+            self._candidate = engine(f"(?:{either})")
+            self._begun = engine(f"(?:{begun})$")
+        except re2.error as error:
+            raise PatternRefusedError(own[-1].name, "the patterns are too large together") from error
         self.width = max(pattern.width for pattern in patterns)
 
     def may_match(self, text: bytes) -> bool:

@@ -14,10 +14,11 @@ from typing import Final, Literal
 import structlog
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
+from gateway.interceptors.bound import Interceptors
 from gateway.tools import arguments
 from gateway.tools.calls import Backend, ToolCall, ToolResult
 from gateway.tools.errors import RpcError, ToolFaultError, ToolNotPermittedError, ToolRateError, ToolTimeoutError
-from gateway.tools.guarded import Redactors
+from gateway.tools.guarded import guarded
 from gateway.tools.messages import Json
 from gateway.tooltokens import ToolClaims, ToolTokens
 from tenancy.audit import AuditTrail
@@ -87,7 +88,7 @@ class ToolDoor:
     calls: ToolCalls
     backends: Mapping[Literal["mcp", "http", "lambda"], Backend]
     tokens: ToolTokens
-    redactors: Redactors
+    interceptors: Interceptors
     audit: AuditTrail
     clock: Clock
     metrics: ToolMetrics
@@ -126,7 +127,14 @@ class ToolDoor:
             except ToolFaultError as fault:
                 outcome, result = fault.code, ToolResult.text(fault.sentence, is_error=True)
             judged = result.to_json(stateless=asked.stateless)
-            return self.redactors.guarded(caller.ctx.tenant, judged, stateless=asked.stateless)
+            return await guarded(
+                self.interceptors,
+                caller.ctx.tenant,
+                judged,
+                agent="" if caller.claims is None else caller.claims.act.sub,
+                subject=asked.request_id if caller.claims is None else caller.claims.invocation,
+                stateless=asked.stateless,
+            )
         finally:
             lasted_s = self.clock.monotonic() - began_s
             self.metrics.duration.labels(tool.name).observe(lasted_s)

@@ -5,26 +5,23 @@ Fails closed: where redaction breaks, the answer is not passed on.
 
 from typing import Final
 
-from gateway.interceptors.redact import Blocked, Redactor
-from gateway.interceptors.rules import Policy
+from gateway.interceptors.bound import Interceptors
+from gateway.interceptors.errors import RedactionBlockedError
 from gateway.tools.calls import ToolResult
 from tenancy.data_models import Tenant
 
 _BLOCKED: Final = "The tool's answer holds personal data ({kind}) and was withheld."
 
 
-class Redactors:
-    """The redactors of tenants' policies, each compiled once."""
-
-    def __init__(self) -> None:
-        self._by_action = {"redact": Redactor(Policy("redact")), "block": Redactor(Policy("block"))}
-
-    def guarded(self, tenant: Tenant, result: bytes, *, stateless: bool) -> bytes:
-        """Return a result as the tenant's policy lets it pass; raises InterceptorFailedError."""
-        if tenant.redaction == "off":
-            return result
-        judged = self._by_action[tenant.redaction].whole(result)
-        if isinstance(judged, Blocked):
-            withheld = ToolResult.text(_BLOCKED.format(kind=judged.kind), is_error=True)
-            return withheld.to_json(stateless=stateless)
-        return judged
+async def guarded(
+    interceptors: Interceptors, tenant: Tenant, result: bytes, *, agent: str, subject: str, stateless: bool
+) -> bytes:
+    """Return a result as the tenant's policy lets it pass; raises InterceptorFailedError."""
+    chain = await interceptors.answers(tenant, agent, subject)
+    if chain is None:
+        return result
+    try:
+        return await chain.answered(result)
+    except RedactionBlockedError as blocked:
+        withheld = ToolResult.text(_BLOCKED.format(kind=blocked.kind), is_error=True)
+        return withheld.to_json(stateless=stateless)

@@ -47,7 +47,7 @@ async def measure(streams: int, seconds: float, *, logged: bool) -> float:
     """Return the CPU microseconds of an event."""
     clock, metrics = SystemClock(), CollectorRegistry()
     tails, segments = object.__new__(Still), object.__new__(Segments)
-    logs = StreamLogs(tails, segments, Journal(taken, clock, metrics), clock=clock, metrics=metrics)
+    logs = StreamLogs(tails, segments, Journal(taken, clock, metrics), sure=lambda: True, clock=clock, metrics=metrics)
     async with logs.running():
         open_logs = [logs.open(TenantId("bench"), InvocationId(f"inv_{number}"), 600) for number in range(streams)]
         began_s, events = time.process_time(), 0

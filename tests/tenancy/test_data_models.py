@@ -119,3 +119,7 @@ def test_an_item_is_changed_as_pydantic_does(model: type[StoredItem], data: st.D
     assert (changed, changed.model_fields_set) == (theirs, theirs.model_fields_set)
     assert changed.model_copy(update=dict(item)) == item
     assert changed.to_item() == theirs.to_item()
+    given = {name: getattr(item, name) for name in model.model_fields}
+    assert model.made(**given) == item
+    required = {name: value for name, value in given.items() if model.model_fields[name].is_required()}
+    assert model.made(**required).to_item() == model(**required).to_item()

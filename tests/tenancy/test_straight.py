@@ -4,7 +4,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeAlias
 from zlib import crc32
 
-import aiohttp
 import orjson
 import pytest
 from aiohttp import web
@@ -12,7 +11,10 @@ from aiohttp.test_utils import TestServer
 from botocore.awsrequest import AWSPreparedRequest
 from botocore.serialize import JSONSerializer
 
+from agents.upstream import open_upstream
+from ops.outbound import StorePost
 from tenancy import client_guard, straight
+from tenancy.clock import SystemClock
 from tenancy.data_models import Item, JobRecord
 from tenancy.errors import TenantAccessViolation
 from tenancy.ids import TenantId
@@ -69,7 +71,7 @@ async def test_a_clients_requests_are_written_straight(aws: Aws) -> None:
         assert isinstance(request.body, bytes)
         bodies.append(request.body)
 
-    async with aws.session.client("dynamodb", endpoint_url=aws.endpoint_url) as client:
+    async with aws.session.client("dynamodb", endpoint_url=aws.dynamodb.meta.endpoint_url) as client:
         client.meta.events.register("before-send", note)
         straight.install(client)
         table = aws.table_prefix + "jobs"
@@ -117,10 +119,10 @@ async def behind(aws: Aws, front: Front, violations: Violations) -> "AsyncIterat
     app.router.add_post("/", front.answer)
     async with (
         TestServer(app) as server,
-        aiohttp.ClientSession() as http,
+        open_upstream(str(server.make_url("/")), clock=SystemClock()) as upstream,
         aws.session.client("dynamodb", endpoint_url=str(server.make_url("/"))) as client,
     ):
-        straight.install(client, http, sign)
+        straight.install(client, StorePost(upstream), sign)
         client_guard.install(client, table_prefix="p-", bucket="b", on_violation=violations)
         with entered(TenantScope(TenantId("acme"))):
             yield client

@@ -1,0 +1,96 @@
+"""Which interceptors stand on an invocation's way: chosen once, from its tenant, its agent version and this process.
+
+What is compiled (a tenant's policy, an agent's schema) is compiled once and shared by all that want the same; only so
+many are kept. What cannot be compiled refuses what it was to guard. A tenant as it stands decides, so a change of
+policy is in force as soon as the change of the tenant is.
+"""
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Sequence
+from typing import Final
+
+from gateway.interceptors.chain import INPUT_SCHEMA, REDACT, Chain
+from gateway.interceptors.decisions import Decision, Decisions, Outcome
+from gateway.interceptors.errors import InterceptorFailedError, PatternRefusedError, SchemaRefusedError
+from gateway.interceptors.input_schema import InputSchema
+from gateway.interceptors.prompt_guard import PhraseGuard, PromptGuard
+from gateway.interceptors.redact import Redactor
+from gateway.interceptors.rules import Policy, TenantPattern
+from tenancy.data_models import AgentVersion, RedactionPattern, Tenant
+
+# Some 2 MB each once they have been used.
+POLICIES_KEPT: Final = 64
+SCHEMAS_KEPT: Final = 256
+
+
+class Interceptors:
+    """The interceptors of a process; `guard` judges the prompts of agents that ask for it."""
+
+    def __init__(self, decisions: Decisions, guard: PromptGuard | None = None) -> None:
+        self._decisions = decisions
+        self._guard = guard or PhraseGuard()
+        self._redactors: OrderedDict[Policy, asyncio.Future[Redactor]] = OrderedDict()
+        self._schemas: OrderedDict[str, InputSchema] = OrderedDict()
+
+    async def on(self, tenant: Tenant, agent: AgentVersion, subject: str) -> Chain | None:
+        """Return what an invocation passes, None where that is nothing; raises InterceptorFailedError.
+
+        `subject` is the invocation's or the job's id, for the lines that tell of decisions.
+        """
+        schema = agent.input_schema_json
+        if tenant.redaction == "off" and schema is None and not agent.prompt_guard:
+            return None
+        return Chain(
+            self._decisions.about(tenant.tenant_id, agent.name, subject),
+            None if schema is None else self._schema(schema),
+            self._guard if agent.prompt_guard else None,
+            await self.redactor(tenant),
+        )
+
+    async def answers(self, tenant: Tenant, agent: str, subject: str) -> Chain | None:
+        """Return what an answer passes alone, None where that is nothing; raises InterceptorFailedError."""
+        redactor = await self.redactor(tenant)
+        if redactor is None:
+            return None
+        return Chain(self._decisions.about(tenant.tenant_id, agent, subject), redactor=redactor)
+
+    async def redactor(self, tenant: Tenant) -> Redactor | None:
+        """Return the redactor of a tenant's policy, None where that is off; raises InterceptorFailedError."""
+        if tenant.redaction == "off":
+            return None
+        policy = Policy(tenant.redaction, _patterns(tenant.redaction_patterns))
+        compiling = self._redactors.get(policy)
+        if compiling is None:
+            # Patterns may take half a second to compile, in which everything else goes on.
+            work = asyncio.to_thread(Redactor, policy)
+            compiling = self._redactors[policy] = asyncio.ensure_future(work)
+            if len(self._redactors) > POLICIES_KEPT:
+                self._redactors.popitem(last=False)
+        else:
+            self._redactors.move_to_end(policy)
+        try:
+            return await asyncio.shield(compiling)
+        except PatternRefusedError as refused:
+            self._decisions.about(tenant.tenant_id, "", "")(Decision(REDACT, Outcome.FAILED, refused.code))
+            raise InterceptorFailedError(REDACT) from None
+
+    def _schema(self, schema_json: str) -> InputSchema:
+        schema = self._schemas.get(schema_json)
+        if schema is None:
+            try:
+                schema = self._schemas[schema_json] = InputSchema(schema_json)
+            except SchemaRefusedError:
+                raise InterceptorFailedError(INPUT_SCHEMA) from None
+            if len(self._schemas) > SCHEMAS_KEPT:
+                self._schemas.popitem(last=False)
+        return schema
+
+
+async def check_patterns(patterns: Sequence[RedactionPattern]) -> None:
+    """Raise PatternRefusedError where a tenant's patterns cannot be used, each by itself and all together."""
+    await asyncio.to_thread(Redactor, Policy("redact", _patterns(patterns)))
+
+
+def _patterns(patterns: Sequence[RedactionPattern]) -> tuple[TenantPattern, ...]:
+    return tuple(TenantPattern(pattern.name, pattern.pattern) for pattern in patterns)

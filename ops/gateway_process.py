@@ -72,31 +72,14 @@ async def gateway(settings: Settings) -> AsyncIterator[GatewayProcess]:
         clock, changes, stores = base.clock, base.changes, base.stores
         registry = TenantRegistry(stores, changes, clock=clock)
         stack.push_async_callback(registry.aclose)
-        keys = KeySet(base.http, authority=settings.authority, directory=settings.authority_directory, clock=clock)
-        authenticator = Authenticator(
-            keys, TokenRules(settings.authority, settings.audience), base.platform.binding, changes, clock=clock
-        )
-        stack.push_async_callback(authenticator.aclose)
-        standing = Standing(base.platform, clock)
-        await stack.enter_async_context(standing.held())
-        journal = Journal(sure_writer(standing, stores), clock, base.metrics)
-        stack.push_async_callback(leave, standing, journal)
-        stack.push_async_callback(bounded, journal.flush)
+        keys, authenticator = _identity(stack, base)
+        standing, journal = await _journal(stack, base)
         kept = await stack.enter_async_context(streams(base, journal, lambda: standing.sure))
         turns = Turns(base.trips, clock, base.metrics)
         await stack.enter_async_context(turns.renewing())
         admission = await stack.enter_async_context(_admission(base.trips, clock))
         live = await stack.enter_async_context(_live(registry, changes, clock))
-        cancellations = Cancellations(
-            stores=stores,
-            journal=journal,
-            live=live,
-            changes=changes,
-            catalog=base.catalog,
-            stopper=base.runtime,
-            clock=clock,
-        )
-        stack.push_async_callback(bounded, cancellations.aclose)
+        cancellations = _cancellations(stack, base, journal, live)
         meter = await stack.enter_async_context(metering(base, registry))
         path = _path(
             base,
@@ -135,10 +118,50 @@ async def gateway(settings: Settings) -> AsyncIterator[GatewayProcess]:
             meter.ledger,
             meter.budgets,
         )
-        private = base.private(lambda: live.draining)
-        # Without any keys it can answer nobody; with keys it has read before, the authority may be away for a day.
-        private = replace(private, required={**private.required, "identity": keys.ready})
+        private = _private(base, keys, live)
         yield GatewayProcess(parts, live, private, standing, taking)
+
+
+def _identity(stack: AsyncExitStack, base: Floor) -> tuple[KeySet, Authenticator]:
+    """Return the authority's keys and what tells by them who is calling."""
+    settings, clock = base.settings, base.clock
+    keys = KeySet(base.http, authority=settings.authority, directory=settings.authority_directory, clock=clock)
+    rules = TokenRules(settings.authority, settings.audience)
+    authenticator = Authenticator(keys, rules, base.platform.binding, base.changes, clock=clock)
+    stack.push_async_callback(authenticator.aclose)
+    return keys, authenticator
+
+
+async def _journal(stack: AsyncExitStack, base: Floor) -> tuple[Standing, Journal]:
+    """Keep this process's lease, and return it with the journal that writes under it; what is held is written last."""
+    standing = Standing(base.platform, base.clock)
+    await stack.enter_async_context(standing.held())
+    journal = Journal(sure_writer(standing, base.stores), base.clock, base.metrics)
+    stack.push_async_callback(leave, standing, journal)
+    stack.push_async_callback(bounded, journal.flush)
+    return standing, journal
+
+
+def _cancellations(stack: AsyncExitStack, base: Floor, journal: Journal, live: LiveInvocations) -> Cancellations:
+    """Return what stops invocations, wherever they are served."""
+    cancellations = Cancellations(
+        stores=base.stores,
+        journal=journal,
+        live=live,
+        changes=base.changes,
+        catalog=base.catalog,
+        stopper=base.runtime,
+        clock=base.clock,
+    )
+    stack.push_async_callback(bounded, cancellations.aclose)
+    return cancellations
+
+
+def _private(base: Floor, keys: KeySet, live: LiveInvocations) -> PrivatePort:
+    """Return what the private port answers with."""
+    private = base.private(lambda: live.draining)
+    # Without any keys it can answer nobody; with keys it has read before, the authority may be away for a day.
+    return replace(private, required={**private.required, "identity": keys.ready})
 
 
 def _read_out(

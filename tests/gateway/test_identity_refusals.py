@@ -237,7 +237,9 @@ async def test_a_token_that_breaks_a_rule_is_refused(identity: Identity, refusal
 
 
 def test_every_refusal_is_shown() -> None:
-    assert {refusal.expected for refusal in REFUSALS} == set(TokenRefusedError.__subclasses__())
+    # What is wrong with a tool token is its own door's to say.
+    ours = set(TokenRefusedError.__subclasses__()) - {errors.ToolTokenError}
+    assert {refusal.expected for refusal in REFUSALS} == ours
 
 
 @pytest.mark.parametrize("error", TokenRefusedError.__subclasses__())

@@ -1,7 +1,7 @@
 """The webhooks floor of a process, built once: what the API asks of it, and what a worker runs."""
 
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -12,7 +12,7 @@ from tenancy.audit import AuditTrail
 from tenancy.clock import Clock
 from tenancy.store import TenantStores
 from webhooks.deliveries import Deliveries
-from webhooks.delivery import Deliver
+from webhooks.delivery import Deliver, StatusOf
 from webhooks.endpoints import Endpoints
 from webhooks.fanout import FanOut
 from webhooks.health import Health
@@ -26,12 +26,12 @@ from webhooks.urls import UrlRules, parse_allow
 
 @dataclass(frozen=True, slots=True)
 class Webhooks:
-    """What is done with webhooks, by either kind of process."""
+    """What is done with webhooks, by either kind of process; `deliver` makes what a worker attempts them with."""
 
     endpoints: Endpoints
     deliveries: Deliveries
     fan_out: FanOut
-    deliver: Deliver
+    deliver: Callable[[StatusOf], Deliver]
 
 
 @contextmanager
@@ -52,17 +52,21 @@ def webhooks(
         random.SystemRandom(),
     )
     endpoints = Endpoints(stores, Destinations(rules, lookup), clock=clock)
-    deliver = Deliver(
-        stores,
-        endpoints,
-        Sender(rules, lookup, clock=clock),
-        ask,
-        room=Room(clock, rng),
-        health=Health(stores, audit, clock=clock, metrics=metrics),
-        clock=clock,
-        metrics=metrics,
-        rng=rng,
-    )
+
+    def deliver(status_of: StatusOf) -> Deliver:
+        return Deliver(
+            stores,
+            endpoints,
+            Sender(rules, lookup, clock=clock),
+            ask,
+            status_of=status_of,
+            room=Room(clock, rng),
+            health=Health(stores, audit, clock=clock, metrics=metrics),
+            clock=clock,
+            metrics=metrics,
+            rng=rng,
+        )
+
     try:
         yield Webhooks(
             endpoints=endpoints,

@@ -62,7 +62,7 @@ async def work(settings: Settings, *, private_port: int) -> None:
         stack.push_async_callback(registry.aclose)
         meter = await stack.enter_async_context(metering(base, registry))
         spending = JobSpending(meter.budgets, ToolCalls(base.trips), base.clock)
-        workers = [_jobs(base, registry, owner, spending), _webhooks(base)]
+        workers = [_jobs(base, registry, owner, spending), _webhooks(base, registry)]
         port = await _listen(stack, _private(base, workers, stopping), private_port)
         _log.info("working", owner=owner, private_port=port)
         await _run(workers, _sweeper(base, owner), stopping)
@@ -111,8 +111,14 @@ def _jobs(base: Floor, registry: TenantRegistry, owner: str, spending: JobSpendi
     return TickWorker(job_line(execute, gates), base.arq, clock=clock, metrics=metrics)
 
 
-def _webhooks(base: Floor) -> TickWorker:
-    line = webhook_line(base.webhooks.fan_out, base.webhooks.deliver, at_once=ATTEMPTS_AT_ONCE)
+def _webhooks(base: Floor, registry: TenantRegistry) -> TickWorker:
+    async def status_of(tenant_id: TenantId) -> TenantStatus:
+        try:
+            return (await registry.get(tenant_id)).status
+        except TenantUnknownError:
+            return TenantStatus.DELETED
+
+    line = webhook_line(base.webhooks.fan_out, base.webhooks.deliver(status_of), at_once=ATTEMPTS_AT_ONCE)
     return TickWorker(line, base.arq, clock=base.clock, metrics=base.job_metrics)
 
 

@@ -2,19 +2,22 @@
 
 A claim raises the fence and takes a lease that outlasts any attempt. A worker that dies after the POST leaves a lease
 that runs out: the next one posts the same body under the same `webhook-id`. One that comes back late writes nothing.
+What a suspended tenant is owed is kept: nothing is sent to it, no attempt is used up, and it goes on afterwards.
 """
 
+from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
 from random import Random
-from typing import Final
+from typing import Final, TypeAlias
 
 import structlog
 from boto3.dynamodb.conditions import Attr
 from yarl import URL
 
 from tenancy.clock import Clock
-from tenancy.data_models import Attempt, Delivery, WebhookEndpoint
+from tenancy.data_models import Attempt, Delivery, TenantStatus, WebhookEndpoint
 from tenancy.errors import ConditionFailedError
+from tenancy.ids import TenantId
 from tenancy.store import TenantStores
 from webhooks import schedule
 from webhooks.deliveries import difference, is_held, tick_of
@@ -32,6 +35,12 @@ LEASE_S: Final = 30
 ATTEMPTS_KEPT: Final = 30
 # A receiver that asks not to be troubled is left alone by this process, at most for so long.
 SPARE_LIMIT_S: Final = 60.0
+# How soon a suspended tenant's delivery is looked at again: ever later, the longer it is held.
+HELD_LEAST_S: Final = 60.0
+HELD_MOST_S: Final = 900.0
+
+StatusOf: TypeAlias = Callable[[TenantId], Awaitable[TenantStatus]]
+"""Tells how a tenant stands now; DELETED also where there is none. Raises StoreUnavailableError."""
 
 _log = structlog.get_logger("webhooks.delivery")
 
@@ -46,6 +55,7 @@ class Deliver:
         sender: Sender,
         ask: AskDelivery,
         *,
+        status_of: StatusOf,
         room: Room,
         health: Health,
         clock: Clock,
@@ -55,6 +65,7 @@ class Deliver:
         self._stores = stores
         self._endpoints = endpoints
         self._sender = sender
+        self._status_of = status_of
         self._room = room
         self._health = health
         self._ask = ask
@@ -69,15 +80,32 @@ class Deliver:
             self._metrics.put_off.inc()
             return self._clock.now() + timedelta(seconds=pause_s)
         with self._room.taken(tick.tenant_id, tick.webhook_id):
+            status = await self._status_of(tick.tenant_id)
             delivery = await self._claim(tick) if tick.fence is not None else await self._claim_overdue(tick)
             if delivery is None:
                 return await self._held_until(tick)
-            endpoint = await self._endpoints.find(tick.tenant_id, tick.webhook_id)
-            if endpoint is None or endpoint.status != "active":
+            if status is TenantStatus.SUSPENDED:
+                await self._settle(delivery, self._held(delivery))
+            elif status is TenantStatus.DELETED:
                 await self._settle(delivery, _over(delivery, "failed"))
             else:
-                await self._try(delivery, endpoint)
+                await self._send(delivery)
         return None
+
+    async def _send(self, delivery: Delivery) -> None:
+        endpoint = await self._endpoints.find(delivery.tenant_id, delivery.webhook_id)
+        if endpoint is None or endpoint.status != "active":
+            await self._settle(delivery, _over(delivery, "failed"))
+        else:
+            await self._try(delivery, endpoint)
+
+    def _held(self, delivery: Delivery) -> Delivery:
+        now = self._clock.now()
+        grown_s = (now - delivery.created_at).total_seconds() / 4
+        pause_s = min(HELD_MOST_S, max(HELD_LEAST_S, grown_s)) * self._rng.uniform(0.8, 1.0)
+        self._metrics.held.inc()
+        next_at = now + timedelta(seconds=pause_s)
+        return delivery.model_copy(update={"next_attempt_at": next_at, "lease_until_at": None})
 
     async def _claim(self, tick: DeliveryTick) -> Delivery | None:
         now = self._clock.now()

@@ -27,6 +27,9 @@ class WebhookMetrics:
             "lockgate_webhook_deliveries_ended_total", "Deliveries ended, by status", ["status"], registry=registry
         )
         self.put_off = Counter("lockgate_webhook_put_off_total", "Attempts put off for want of room", registry=registry)
+        self.held = Counter(
+            "lockgate_webhook_held_total", "Looks at deliveries of suspended tenants", registry=registry
+        )
         self.disabled = Counter(
             "lockgate_webhook_endpoints_disabled_total", "Endpoints disabled, by reason", ["reason"], registry=registry
         )

@@ -11,7 +11,7 @@ from aiohttp.abc import ResolveResult
 from prometheus_client import CollectorRegistry
 
 from tenancy.audit import AuditTrail
-from tenancy.data_models import Delivery, OutboxEvent, WebhookEndpoint
+from tenancy.data_models import Delivery, OutboxEvent, TenantStatus, WebhookEndpoint
 from tenancy.errors import TenantAccessViolation
 from tenancy.ids import TenantId, WebhookId, new_event_id
 from tenancy.store import TenantStores
@@ -96,6 +96,10 @@ class Floor:
     another: Callable[[], "Floor"]
     asked: Asked = field(default_factory=Asked)
     allow: set[tuple[str, int]] = field(default_factory=set)
+    statuses: dict[TenantId, TenantStatus] = field(default_factory=dict)
+
+    async def status_of(self, tenant_id: TenantId) -> TenantStatus:
+        return self.statuses.get(tenant_id, TenantStatus.ACTIVE)
 
     def deliver(self, *, deadline_s: float = 60.0) -> Deliver:
         """Return what one worker process runs its ticks with."""
@@ -110,6 +114,7 @@ class Floor:
                 deadline_s=deadline_s,
             ),
             self.asked,
+            status_of=self.status_of,
             room=Room(self.clock, rng),
             health=self.health,
             clock=self.clock,

@@ -8,11 +8,11 @@ import pytest
 from standardwebhooks.webhooks import Webhook
 from structlog.testing import capture_logs
 
-from tenancy.data_models import AuditEvent, Delivery, WebhookEndpoint
+from tenancy.data_models import AuditEvent, Delivery, TenantStatus, WebhookEndpoint
 from tenancy.errors import StoreUnavailableError
 from tests.webhooks.conftest import PUBLIC, Floor
 from tests.webhooks.receivers import Got, Receiver, receiving
-from webhooks.delivery import ATTEMPTS_KEPT, LEASE_S, Deliver
+from webhooks.delivery import ATTEMPTS_KEPT, HELD_LEAST_S, HELD_MOST_S, LEASE_S, Deliver
 from webhooks.endpoints import EndpointChange
 from webhooks.room import FAILURES_TO_OPEN, OPEN_S, PER_ENDPOINT, PER_TENANT
 from webhooks.schedule import ATTEMPTS, PAUSES_S
@@ -463,6 +463,53 @@ async def test_a_store_that_is_away_loses_no_delivery(
     assert await deliver(tick) is None
     assert (await floor.delivery(tick)).status == "delivered"
     assert len({got.headers["webhook-id"] for got in receiver.got}) == 1
+
+
+async def test_a_suspended_tenants_deliveries_are_kept_and_go_on_once_it_is_served_again(
+    floor: Floor, receiver: Receiver, tick: DeliveryTick
+) -> None:
+    floor.statuses[floor.tenant_id] = TenantStatus.SUSPENDED
+    deliver = floor.deliver()
+    pauses_s: list[float] = []
+    while (pauses_s or [0.0])[-1] < 0.8 * HELD_MOST_S:
+        assert await deliver(tick) is None
+        tick, at = floor.asked.take()
+        held = await floor.delivery(tick)
+        assert (held.status, held.next_attempt_at, held.lease_until_at, held.attempts) == ("pending", at, None, ())
+        pauses_s.append((at - floor.clock.now()).total_seconds())
+        await floor.clock.advance(pauses_s[-1])
+    assert pauses_s[0] <= HELD_LEAST_S
+    assert max(pauses_s) <= HELD_MOST_S
+    assert receiver.got == []
+    assert floor.count("lockgate_webhook_held_total") == len(pauses_s)
+    floor.statuses[floor.tenant_id] = TenantStatus.ACTIVE
+    assert await deliver(tick) is None
+    done = await floor.delivery(tick)
+    assert (done.status, done.scheduled_attempts, len(receiver.got)) == ("delivered", 1, 1)
+
+
+async def test_a_suspension_holds_between_attempts_too_and_costs_none_of_them(
+    floor: Floor, receiver: Receiver, tick: DeliveryTick
+) -> None:
+    receiver.answers = [(500, {}, b""), (204, {}, b"")]
+    deliver, sent = floor.deliver(), []
+    for status in (TenantStatus.ACTIVE, TenantStatus.SUSPENDED, TenantStatus.ACTIVE):
+        floor.statuses[floor.tenant_id] = status
+        assert await deliver(tick) is None
+        sent.append(len(receiver.got))
+        if floor.asked:
+            tick, at = floor.asked.take()
+            await floor.clock.advance((at - floor.clock.now()).total_seconds())
+    assert sent == [1, 1, 2]
+    done = await floor.delivery(tick)
+    assert (done.status, done.scheduled_attempts) == ("delivered", 2)
+
+
+async def test_a_deleted_tenant_is_told_nothing_more(floor: Floor, receiver: Receiver, tick: DeliveryTick) -> None:
+    floor.statuses[floor.tenant_id] = TenantStatus.DELETED
+    assert await floor.deliver()(tick) is None
+    done = await floor.delivery(tick)
+    assert (done.status, done.next_attempt_at, receiver.got, floor.asked) == ("failed", None, [], [])
 
 
 async def test_an_attempts_line_tells_neither_path_query_body_nor_secret(floor: Floor, receiver: Receiver) -> None:

@@ -17,7 +17,7 @@ from ops.settings import Settings
 from ops.webhooks import Webhooks, webhooks
 from tenancy.audit import AuditTrail
 from tenancy.clock import SystemClock
-from tenancy.data_models import Delivery
+from tenancy.data_models import Delivery, TenantStatus
 from tenancy.ids import TenantId
 from tenancy.store import TenantStores
 from tests.conftest import Aws
@@ -68,7 +68,7 @@ async def working(
     settings = Settings(environment="local", webhook_allow=f"127.0.0.1:{receiver.port}")
     stopping = asyncio.Event()
     with webhooks(settings, stores, audit, ticks.delivery, clock=clock, registry=registry) as floor:
-        line = webhook_line(floor.fan_out, around(floor.deliver))
+        line = webhook_line(floor.fan_out, around(floor.deliver(served)))
         running = asyncio.create_task(TickWorker(line, redis, clock=clock, metrics=metrics).run(stopping, grace_s=30))
         try:
             yield Line(stores, floor, ticks, tenant_id)
@@ -76,6 +76,10 @@ async def working(
             stopping.set()
             await running
             await redis.aclose()
+
+
+async def served(_: TenantId) -> TenantStatus:
+    return TenantStatus.ACTIVE
 
 
 def untouched(deliver: RunDelivery) -> RunDelivery:

@@ -235,7 +235,7 @@ class Floor:
         hasty = Hasty(world.clock)
         self.store = JobStore(stores_of(world.items, process), hasty)
         self.queue = JobQueue(
-            self.store, world.ticks, clock=world.clock, metrics=world.metrics, job_timeout_s=TIMEOUT_S
+            self.store, world.ticks, clock=world.clock, metrics=world.metrics, job_timeout_s=world.timeout_s
         )
         webhooks = WebhookTicks(world.ticks)
         runtime = ProcessRuntime(world.runtime, process)
@@ -274,8 +274,11 @@ class Floor:
 class World:
     """Everything, and the test's hand on it."""
 
-    def __init__(self, caps: Mapping[TenantId, int], *, restartable: bool = False) -> None:
+    def __init__(
+        self, caps: Mapping[TenantId, int], *, restartable: bool = False, timeout_s: float = TIMEOUT_S
+    ) -> None:
         self.clock = FakeClock()
+        self.timeout_s = timeout_s
         self.items = Items()
         self.history = History(self.items, dict(caps))
         self.redis = MemoryRedis(self.clock)

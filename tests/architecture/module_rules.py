@@ -32,7 +32,7 @@ def is_short(module: Module) -> Iterator[Finding]:
 
 
 def has_short_functions(module: Module) -> Iterator[Finding]:
-    for node in ast.walk(module.tree):
+    for node in module.nodes:
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             count = (node.end_lineno or node.lineno) - node.lineno + 1
             if count > FUNCTION_LINES:
@@ -76,7 +76,7 @@ def leaves_the_clock_alone(module: Module) -> Iterator[Finding]:
 
 
 def catches_only_what_it_expects(module: Module) -> Iterator[Finding]:
-    for node in ast.walk(module.tree):
+    for node in module.nodes:
         if isinstance(node, ast.ExceptHandler) and _is_broad(node.type) and not isinstance(node.body[-1], ast.Raise):
             yield node.lineno, "catches everything outside the named boundaries"
         if isinstance(node, ast.Call) and _name(node.func).endswith("suppress") and any(map(_is_broad, node.args)):
@@ -84,7 +84,7 @@ def catches_only_what_it_expects(module: Module) -> Iterator[Finding]:
 
 
 def owns_its_tasks(module: Module) -> Iterator[Finding]:
-    for node in ast.walk(module.tree):
+    for node in module.nodes:
         match node:
             case ast.Expr(value=ast.Call(func=func)):
                 dropped = True
@@ -196,20 +196,20 @@ def _within(name: str, part: str) -> bool:
 
 
 def _dotted(module: Module) -> Iterator[tuple[int, str]]:
-    for node in ast.walk(module.tree):
+    for node in module.nodes:
         if isinstance(node, ast.Attribute):
             yield node.lineno, _name(node)
 
 
 def _imported_names(module: Module) -> Iterator[tuple[int, str, str]]:
-    for node in ast.walk(module.tree):
+    for node in module.nodes:
         if isinstance(node, ast.ImportFrom) and node.module:
             for alias in node.names:
                 yield node.lineno, node.module, alias.name
 
 
 def _imported_modules(module: Module) -> Iterator[tuple[int, str]]:
-    for node in ast.walk(module.tree):
+    for node in module.nodes:
         if isinstance(node, ast.Import):
             for alias in node.names:
                 yield node.lineno, alias.name

@@ -23,6 +23,11 @@ class Module:
     def tree(self) -> ast.Module:
         return ast.parse(self.text)
 
+    @cached_property
+    def nodes(self) -> tuple[ast.AST, ...]:
+        """Every node of the tree: walked once, for many rules ask for them."""
+        return tuple(ast.walk(self.tree))
+
     @property
     def in_wheel(self) -> bool:
         return self.path.split("/")[0] in PACKAGES and not self.path.startswith(OUTSIDE_THE_WHEEL)

@@ -15,6 +15,7 @@ def test_the_documented_ports_are_the_contracts() -> None:
         "runtime_control": 8091,
         "issuer": 8092,
         "receiver": 8093,
+        "tools": 8094,
         "store": 8095,
         "redis": 8096,
     }

@@ -66,7 +66,8 @@ async def test_boto3_drives_the_runtime_itself(stack: Stack) -> None:
 
     def drive() -> tuple[bytes, list[bytes]]:
         control = boto3.client("bedrock-agentcore-control", endpoint_url=stack.ports.url("runtime_control"), **common)
-        [runtime] = control.list_agent_runtimes()["agentRuntimes"]
+        runtimes = control.list_agent_runtimes()["agentRuntimes"]
+        [runtime] = [one for one in runtimes if one["agentRuntimeName"] == "echo_agent"]
         data = boto3.client("bedrock-agentcore", endpoint_url=stack.ports.url("runtime"), **common)
         arn, payload = runtime["agentRuntimeArn"], orjson.dumps({"prompt": "one two"})
         sync = data.invoke_agent_runtime(agentRuntimeArn=arn, payload=payload)

@@ -137,7 +137,9 @@ async def stored(
         stores = TenantStores(aws.dynamodb, aws.s3, table_prefix=TABLE_PREFIX, bucket=BUCKET, on_violation=unexpected)
         partition = model.key_of(owner, "").partition
         while True:
-            page = await stores.db(owner).query(model, partition, limit=50, newest_first=False)
+            page = await stores.db(owner).query(
+                model, partition, sort_prefix=model.SORT_PREFIX, limit=50, newest_first=False
+            )
             found = [item for item in page.items if wanted(item)]
             if len(found) >= count:
                 return found

@@ -2,7 +2,7 @@
 
 import types
 from collections.abc import Callable, Iterator
-from datetime import UTC
+from datetime import UTC, date
 from enum import Enum
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
@@ -15,7 +15,8 @@ from pydantic.fields import FieldInfo
 
 from tenancy import data_models
 from tenancy.attributes import encode
-from tenancy.data_models import Key, StoredItem, TenantItem
+from tenancy.data_models import REDACTION_NAME, Key, StoredItem, TenantItem
+from tenancy.ids import InvocationId, JobId
 from tenancy.tables import TABLES
 
 MODELS = [
@@ -27,7 +28,11 @@ TOOL_NAME = r"[A-Za-z0-9](?:[A-Za-z0-9_.-]{0,62}[A-Za-z0-9])?"
 PATTERNS = {
     r"^\d+\.\d+\.\d+$": r"(0|[1-9][0-9]{0,3})\.(0|[1-9][0-9]{0,3})\.(0|[1-9][0-9]{0,3})",
     f"^{TOOL_NAME}$": TOOL_NAME,
+    "^[0-9a-f]{16}$": "[0-9a-f]{16}",
+    REDACTION_NAME: r"[a-z][a-z0-9_]{0,39}",
 }
+# Ids that tell when they were made.
+TIMED_ID = "(inv|job)_0[0-9a-hjkmnp-tv-z]{25}"
 
 
 def bound(metadata: list[Any], kind: type, attribute: str, otherwise: int) -> int:
@@ -50,7 +55,11 @@ def values(kind: Any, metadata: list[Any]) -> st.SearchStrategy[Any]:  # noqa: A
         Union: lambda: st.one_of(*(values(one, metadata) for one in arguments)),
         types.UnionType: lambda: st.one_of(*(values(one, metadata) for one in arguments)),
         Literal: lambda: st.sampled_from(arguments),
-        tuple: lambda: st.lists(values(arguments[0], []), max_size=4).map(tuple),
+        tuple: lambda: (
+            st.lists(values(arguments[0], []), max_size=4).map(tuple)
+            if Ellipsis in arguments
+            else st.tuples(*(values(one, []) for one in arguments))
+        ),
         frozenset: lambda: st.frozensets(
             values(arguments[0], []), min_size=bound(metadata, MinLen, "min_length", 0), max_size=4
         ),
@@ -66,6 +75,9 @@ def _constraints(metadata: tuple[Any, ...]) -> Iterator[Any]:
 def _plain(kind: Any, metadata: list[Any]) -> st.SearchStrategy[Any]:  # noqa: ANN401  # any type without arguments
     plain: dict[Any, st.SearchStrategy[Any]] = {
         AwareDatetime: st.datetimes(timezones=st.just(UTC)),
+        date: st.dates(),
+        InvocationId: st.from_regex(TIMED_ID, fullmatch=True),
+        JobId: st.from_regex(TIMED_ID, fullmatch=True),
         type(None): st.none(),
         bool: st.booleans(),
         int: st.integers(bound(metadata, Ge, "ge", -(10**15)), bound(metadata, Le, "le", 10**15)),

@@ -29,7 +29,7 @@ from gateway.bodies import InvocationBody, read_invocation
 from gateway.detach import DETACH, Detachments
 from gateway.errors import FieldFault, FieldsInvalidError
 from gateway.interceptors.bound import Interceptors
-from gateway.interceptors.chain import Chain
+from gateway.interceptors.chain import Chain, StreamChain
 from gateway.journal import Journal
 from gateway.live import InvocationCancelledError, InvocationOverBudgetError, LiveInvocations
 from gateway.negotiate import mode_of, prefers
@@ -203,7 +203,7 @@ class RequestPath:
         """Let an input pass and return what its answer will; raises what `Chain.request` does."""
         chain = await self.interceptors.on(ctx.tenant, agent, subject)
         if chain is not None:
-            chain.request(body.input_json)
+            await chain.requested(body.input_json)
         return chain
 
     async def _answer(self, request: web.Request, admitted: Admitted) -> web.StreamResponse:
@@ -247,23 +247,14 @@ class RequestPath:
 
     async def _streamed(self, request: web.Request, admitted: Admitted, events: EventStream) -> Verdict:
         """Pass the agent's events on and return how that ended; a failure before the first byte is raised."""
-        # What nothing has to look at passes in the callback that read it.
         passing = None if admitted.chain is None else admitted.chain.stream()
         try:
-            async with self._opened(admitted, self.durations.stream_s) as run:
-                await events.begin(request)
-                await events.started(admitted.ids)
-                async with (
-                    events.heartbeat(self.durations.heartbeat_s),
-                    aclosing(
-                        run.answer.events(run.metering(events.chunk_now) if passing is None else None)
-                    ) as arrivals,
-                ):
-                    async for arrived in arrivals:
-                        chunks = await run.metered(arrived)
-                        await events.chunk(*(chunks if passing is None else passing.passed(chunks)))
-                    if passing is not None:
-                        await events.chunk(*passing.finish())
+            with passing or nullcontext():
+                async with self._opened(admitted, self.durations.stream_s) as run:
+                    await events.begin(request)
+                    await events.started(admitted.ids)
+                    async with events.heartbeat(self.durations.heartbeat_s):
+                        await self._pass_on(run, events, passing)
         except ConnectionResetError:
             raise
         except Exception as failure:
@@ -274,6 +265,16 @@ class RequestPath:
             await self.standing.settled()
             return judge(failure)
         return _SUCCEEDED
+
+    async def _pass_on(self, run: Run, events: EventStream, passing: StreamChain | None) -> None:
+        # What nothing has to look at passes in the callback that read it.
+        offer = run.metering(events.chunk_now) if passing is None else None
+        async with aclosing(run.answer.events(offer)) as arrivals:
+            async for arrived in arrivals:
+                chunks = await run.metered(arrived)
+                await (events.chunk(*chunks) if passing is None else passing.through(chunks, events.chunk))
+        if passing is not None:
+            await events.chunk(*passing.finish())
 
     @asynccontextmanager
     async def _opened(self, admitted: Admitted, limit_s: float) -> AsyncIterator[Run]:

@@ -22,6 +22,7 @@ from agents.errors import RuntimeFaultError
 from gateway.access import PrincipalHandler, TenantHandler
 from gateway.bodies import ON_BODY
 from gateway.errors import FieldFault, FieldsInvalidError, NotAcceptableError, ReplayExpiredError
+from gateway.interceptors.errors import InterceptorFailedError, RedactionBlockedError
 from gateway.invoke import IDS
 from gateway.live import InvocationCancelledError, InvocationTimedOutError
 from gateway.middleware import ORIGIN
@@ -118,7 +119,7 @@ class Repeats:
             if isinstance(response, web.Response):
                 await original.keep(response)
         except Exception as error:
-            if _ran(error):
+            if _ran(error, begun=IDS in request):
                 await original.keep(respond(problem_of(error), request[ORIGIN].request_id))
             else:
                 await original.free()
@@ -192,8 +193,11 @@ def _hash(request: web.Request, mode: Mode | None, body: bytes) -> str:
     return hashlib.sha256(said + body).hexdigest()
 
 
-def _ran(error: Exception) -> bool:
-    """Tell whether an agent ran, and its caller is not simply meant to ask again."""
+def _ran(error: Exception, *, begun: bool) -> bool:
+    """Tell whether an agent ran, and its caller is not simply meant to ask again; `begun` is an invocation's."""
     if isinstance(error, RuntimeFaultError):
         return not error.nothing_ran
-    return isinstance(error, InvocationCancelledError | InvocationTimedOutError)
+    if isinstance(error, InterceptorFailedError):
+        # What broke judged the agent's answer, or it judged the input.
+        return begun
+    return isinstance(error, InvocationCancelledError | InvocationTimedOutError | RedactionBlockedError)

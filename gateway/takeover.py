@@ -25,6 +25,7 @@ from agents.turns import Turns
 from gateway.errors import ReplayExpiredError
 from gateway.frames import Frames
 from gateway.interceptors.bound import Interceptors
+from gateway.interceptors.chain import Write
 from gateway.invoke import Durations, Stopper
 from gateway.journal import Journal
 from gateway.live import InvocationCancelledError, InvocationOverBudgetError, LiveInvocations
@@ -178,15 +179,16 @@ class Takeovers:
             # Counted anew as it comes again.
             run.meter.chunks = run.meter.answer_bytes = 0
         async with AsyncExitStack() as stack:
+            if passing is not None:
+                stack.enter_context(passing)
             run.answer = await self._attached(stack, run.record, agent, known if passing is None else 0)
             arrivals = await stack.enter_async_context(aclosing(run.answer.events()))
+            write = events.chunk if passing is None else _after(known, events.chunk)
             async for arrived in arrivals:
                 chunks = await run.metered(arrived)
-                if passing is not None:
-                    known, chunks = _unknown(known, passing.passed(chunks))
-                await events.chunk(*chunks)
+                await (write(*chunks) if passing is None else passing.through(chunks, write))
             if passing is not None:
-                await events.chunk(*_unknown(known, passing.finish())[1])
+                await write(*passing.finish())
 
     async def _attached(
         self, stack: AsyncExitStack, record: InvocationRecord, agent: AgentVersion, after: int
@@ -245,9 +247,16 @@ def _require_wanted(record: InvocationRecord) -> None:
         raise InvocationCancelledError
 
 
-def _unknown(known: int, chunks: list[bytes]) -> tuple[int, list[bytes]]:
-    """Return how many more chunks are on record already, and of these chunks those that are not."""
-    return max(0, known - len(chunks)), chunks[known:]
+def _after(known: int, write: Write) -> Write:
+    """Return what writes all but the first `known` chunks, which are on record already."""
+
+    async def writing(*chunks: bytes) -> None:
+        nonlocal known
+        fresh, known = chunks[known:], max(0, known - len(chunks))
+        if fresh:
+            await write(*fresh)
+
+    return writing
 
 
 def _with(logged: _Logged, frames: Frames) -> _Logged:

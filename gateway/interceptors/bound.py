@@ -8,11 +8,10 @@ policy is in force as soon as the change of the tenant is.
 import asyncio
 from collections import OrderedDict
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, TypeVar
 
-from gateway.interceptors.chain import INPUT_SCHEMA, REDACT, Chain
-from gateway.interceptors.decisions import Decision, Decisions, Outcome
-from gateway.interceptors.errors import InterceptorFailedError, PatternRefusedError, SchemaRefusedError
+from gateway.interceptors.chain import INPUT_SCHEMA, REDACT, Chain, guarded
+from gateway.interceptors.decisions import Decisions, OnDecision
 from gateway.interceptors.input_schema import InputSchema
 from gateway.interceptors.prompt_guard import PhraseGuard, PromptGuard
 from gateway.interceptors.redact import Redactor
@@ -22,6 +21,8 @@ from tenancy.data_models import AgentVersion, RedactionPattern, Tenant
 # Some 2 MB each once they have been used.
 POLICIES_KEPT: Final = 64
 SCHEMAS_KEPT: Final = 256
+K = TypeVar("K")
+V = TypeVar("V")
 
 
 class Interceptors:
@@ -41,22 +42,22 @@ class Interceptors:
         schema = agent.input_schema_json
         if tenant.redaction == "off" and schema is None and not agent.prompt_guard:
             return None
+        decided = self._decisions.about(tenant.tenant_id, agent.name, subject)
         return Chain(
-            self._decisions.about(tenant.tenant_id, agent.name, subject),
-            None if schema is None else self._schema(schema),
+            decided,
+            None if schema is None else guarded(INPUT_SCHEMA, decided, lambda: self._schema(schema)),
             self._guard if agent.prompt_guard else None,
-            await self.redactor(tenant),
+            await self._redactor(tenant, decided),
         )
 
     async def answers(self, tenant: Tenant, agent: str, subject: str) -> Chain | None:
         """Return what an answer passes alone, None where that is nothing; raises InterceptorFailedError."""
-        redactor = await self.redactor(tenant)
-        if redactor is None:
+        if tenant.redaction == "off":
             return None
-        return Chain(self._decisions.about(tenant.tenant_id, agent, subject), redactor=redactor)
+        decided = self._decisions.about(tenant.tenant_id, agent, subject)
+        return Chain(decided, redactor=await self._redactor(tenant, decided))
 
-    async def redactor(self, tenant: Tenant) -> Redactor | None:
-        """Return the redactor of a tenant's policy, None where that is off; raises InterceptorFailedError."""
+    async def _redactor(self, tenant: Tenant, decided: OnDecision) -> Redactor | None:
         if tenant.redaction == "off":
             return None
         policy = Policy(tenant.redaction, _patterns(tenant.redaction_patterns))
@@ -65,31 +66,29 @@ class Interceptors:
             # Patterns may take half a second to compile, in which everything else goes on.
             work = asyncio.to_thread(Redactor, policy)
             compiling = self._redactors[policy] = asyncio.ensure_future(work)
-            if len(self._redactors) > POLICIES_KEPT:
-                self._redactors.popitem(last=False)
-        else:
-            self._redactors.move_to_end(policy)
-        try:
-            return await asyncio.shield(compiling)
-        except PatternRefusedError as refused:
-            self._decisions.about(tenant.tenant_id, "", "")(Decision(REDACT, Outcome.FAILED, refused.code))
-            raise InterceptorFailedError(REDACT) from None
+        _keep(self._redactors, policy, POLICIES_KEPT)
+        if not compiling.done():
+            # Whoever leaves meanwhile does not stop it for the others.
+            await asyncio.wait([compiling])
+        return guarded(REDACT, decided, compiling.result)
 
     def _schema(self, schema_json: str) -> InputSchema:
         schema = self._schemas.get(schema_json)
         if schema is None:
-            try:
-                schema = self._schemas[schema_json] = InputSchema(schema_json)
-            except SchemaRefusedError:
-                raise InterceptorFailedError(INPUT_SCHEMA) from None
-            if len(self._schemas) > SCHEMAS_KEPT:
-                self._schemas.popitem(last=False)
+            schema = self._schemas[schema_json] = InputSchema(schema_json)
+        _keep(self._schemas, schema_json, SCHEMAS_KEPT)
         return schema
 
 
 async def check_patterns(patterns: Sequence[RedactionPattern]) -> None:
     """Raise PatternRefusedError where a tenant's patterns cannot be used, each by itself and all together."""
     await asyncio.to_thread(Redactor, Policy("redact", _patterns(patterns)))
+
+
+def _keep(kept: OrderedDict[K, V], used: K, size: int) -> None:
+    kept.move_to_end(used)
+    if len(kept) > size:
+        kept.popitem(last=False)
 
 
 def _patterns(patterns: Sequence[RedactionPattern]) -> tuple[TenantPattern, ...]:

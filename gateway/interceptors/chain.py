@@ -4,12 +4,18 @@ An interceptor that is not bound is not called: without a redactor an answer is 
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Final, TypeVar
+from types import TracebackType
+from typing import Final, Protocol, Self, TypeVar
 
 from gateway.interceptors.decisions import Decision, OnDecision, Outcome
-from gateway.interceptors.errors import InterceptorFailedError, RedactionBlockedError
+from gateway.interceptors.errors import (
+    InterceptorFailedError,
+    PatternRefusedError,
+    RedactionBlockedError,
+    SchemaRefusedError,
+)
 from gateway.interceptors.input_schema import InputSchema
 from gateway.interceptors.prompt_guard import PromptGuard, guard_prompt
 from gateway.interceptors.redact import Blocked, Redactor
@@ -22,9 +28,17 @@ REDACT: Final = "redact"
 # What an input passes on its way in, and an answer on its way out.
 REQUEST_ORDER: Final = (INPUT_SCHEMA, PROMPT_GUARD)
 RESPONSE_ORDER: Final = (REDACT,)
-# Up to some milliseconds of work.
-AT_ONCE_BYTES: Final = 65_536
+# Some 40 ms of work at worst, 0.2 as a rule; what is longer is judged while everything else goes on.
+AT_ONCE_BYTES: Final = 4096
 T = TypeVar("T")
+
+
+class Write(Protocol):
+    """Writes events, those that come together together."""
+
+    def __call__(self, *events: bytes) -> Awaitable[None]:
+        """Return once they are written."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +62,13 @@ class Chain:
             if step is not None:
                 guarded(name, self.decided, step)
                 self.decided(Decision(name, Outcome.PASSED))
+
+    async def requested(self, input_json: bytes) -> None:
+        """Do the same as `request`; a long input is judged while everything else goes on."""
+        if len(input_json) <= AT_ONCE_BYTES:
+            self.request(input_json)
+        else:
+            await asyncio.to_thread(self.request, input_json)
 
     def answer(self, json_bytes: bytes) -> bytes:
         """Return a whole answer as it may go out; raises RedactionBlockedError and InterceptorFailedError."""
@@ -78,26 +99,61 @@ class Chain:
 
 
 class StreamChain:
-    """What one streamed answer's events pass. It tells its decision once, when the answer ends or is refused."""
+    """What one streamed answer's events pass. It tells its decision once: when the answer ends, is refused or cut off.
+
+    Leaving it drops what still waits: what was cut off goes no further.
+    """
 
     def __init__(self, redactor: StreamRedactor, decided: OnDecision) -> None:
         self._redactor = redactor
         self._decided = decided
+        self._told = False
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, _: BaseException | None, __: TracebackType | None) -> None:
+        if not self._told:
+            self._tell(self._so_far("cut_off"))
 
     def feed(self, event_json: bytes) -> list[bytes]:
         """Return the events that may go out now; raises RedactionBlockedError and InterceptorFailedError."""
-        return guarded(REDACT, self._decided, lambda: self._redactor.feed(event_json))
+        return guarded(REDACT, self._tell, lambda: self._redactor.feed(event_json))
 
-    def passed(self, events: Sequence[bytes]) -> list[bytes]:
-        """Return what may go out now that these have come; raises the same."""
-        return [out for event in events for out in self.feed(event)]
+    async def through(self, events: Sequence[bytes], write: Write) -> None:
+        """Write what may go out now that these have come; raises the same, once what came before is written.
+
+        Long ones are judged while everything else goes on.
+        """
+        at_once = sum(map(len, events)) <= AT_ONCE_BYTES
+        out, refused = self._fed(events) if at_once else await asyncio.to_thread(self._fed, events)
+        if out:
+            await write(*out)
+        if refused is not None:
+            raise refused
 
     def finish(self) -> list[bytes]:
         """Return what still waited; the answer is complete. Raises the same."""
-        rest = guarded(REDACT, self._decided, self._redactor.finish)
-        matches = self._redactor.matches
-        self._decided(Decision(REDACT, Outcome.CHANGED if matches else Outcome.PASSED, matches=matches))
+        rest = guarded(REDACT, self._tell, self._redactor.finish)
+        self._tell(self._so_far())
         return rest
+
+    def _fed(self, events: Sequence[bytes]) -> tuple[list[bytes], LockgateError | None]:
+        out: list[bytes] = []
+        for event in events:
+            try:
+                out += self.feed(event)
+            except LockgateError as refused:
+                return out, refused
+        return out, None
+
+    def _so_far(self, reason: str | None = None) -> Decision:
+        matches = self._redactor.matches
+        return Decision(REDACT, Outcome.CHANGED if matches else Outcome.PASSED, reason, matches)
+
+    def _tell(self, decision: Decision) -> None:
+        self._told = True
+        self._decided(decision)
 
 
 def guarded(name: str, decided: OnDecision, step: Callable[[], T]) -> T:
@@ -107,6 +163,9 @@ def guarded(name: str, decided: OnDecision, step: Callable[[], T]) -> T:
     except InterceptorFailedError as failed:
         decided(Decision(name, Outcome.FAILED, failed.code))
         raise
+    except (PatternRefusedError, SchemaRefusedError) as unusable:
+        decided(Decision(name, Outcome.FAILED, unusable.code))
+        raise InterceptorFailedError(name) from unusable
     except LockgateError as refused:
         decided(Decision(name, Outcome.REFUSED, _reason(refused)))
         raise

@@ -9,7 +9,7 @@ from gateway.interceptors.rules import Edit, joined
 class HeldEvent:
     """One event; its string values are counted in document order, what a value begins with may be carried into it."""
 
-    __slots__ = ("_read", "carried", "edits", "puts", "raw", "size", "texts", "undecided")
+    __slots__ = ("_read", "_strings", "carried", "edits", "puts", "raw", "size", "texts", "undecided")
 
     def __init__(self, raw: bytes) -> None:
         self.raw = raw
@@ -20,6 +20,7 @@ class HeldEvent:
         self.edits: dict[int, list[Edit]] | None = None
         self.carried: dict[int, list[str]] | None = None
         self._read: tuple[str, list[Token]] | None = None
+        self._strings: list[Token] | None = None
 
     def document(self) -> tuple[str, list[Token]]:
         """Return the event's text and tokens, read once and only where something changes."""
@@ -30,8 +31,7 @@ class HeldEvent:
 
     def written(self, index: int) -> list[str]:
         """Return a value's characters as they are written, what was carried into it first."""
-        document, found = self.document()
-        token = [token for token in found if token.kind == "string"][index]
+        token, (document, _) = self._values()[index], self.document()
         before = () if self.carried is None else self.carried.get(index, ())
         return [*before, *characters(document[token.start : token.end])]
 
@@ -59,26 +59,28 @@ class HeldEvent:
         if self.puts is None and edits is None and carried is None:
             return self.raw
         edits = edits or {}
-        _, found = self.document()
-        strings = [token.start for token in found if token.kind == "string"]
         changed = edits.keys() | (carried or {}).keys()
         puts = {
-            start: joined(self.written(index), edits.get(index, ()))
-            for index, start in enumerate(strings)
+            token.start: joined(self.written(index), edits.get(index, ()))
+            for index, token in enumerate(self._values())
             if index in changed
         }
         return self._with((self.puts or {}) | puts)
 
     def again(self, texts: Mapping[int, str], labels: frozenset[str]) -> bytes:
         """Return one more event of the same shape, with these values; labels stay, every other text is empty."""
-        _, found = self.document()
-        strings = [token for token in found if token.kind == "string"]
         puts = {
             token.start: texts.get(index, "")
-            for index, token in enumerate(strings)
+            for index, token in enumerate(self._values())
             if index in texts or token.path not in labels
         }
         return self._with((self.puts or {}) | puts)
+
+    def _values(self) -> list[Token]:
+        """Return the tokens that are string values."""
+        if self._strings is None:
+            self._strings = [token for token in self.document()[1] if token.kind == "string"]
+        return self._strings
 
     def _with(self, puts: Mapping[int, str]) -> bytes:
         document, found = self.document()

@@ -15,6 +15,7 @@ import structlog
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
 from gateway.interceptors.bound import Interceptors
+from gateway.interceptors.errors import InterceptorFailedError
 from gateway.tools import arguments
 from gateway.tools.calls import Backend, ToolCall, ToolResult
 from gateway.tools.errors import RpcError, ToolFaultError, ToolNotPermittedError, ToolRateError, ToolTimeoutError
@@ -126,19 +127,23 @@ class ToolDoor:
                 outcome = "tool_error" if result.is_error else _SUCCEEDED
             except ToolFaultError as fault:
                 outcome, result = fault.code, ToolResult.text(fault.sentence, is_error=True)
-            judged = result.to_json(stateless=asked.stateless)
-            return await guarded(
+            shown = await guarded(
                 self.interceptors,
                 caller.ctx.tenant,
-                judged,
+                result.to_json(stateless=asked.stateless),
                 agent="" if caller.claims is None else caller.claims.act.sub,
                 subject=asked.request_id if caller.claims is None else caller.claims.invocation,
                 stateless=asked.stateless,
             )
+            outcome = shown.withheld or outcome
+        except InterceptorFailedError as failed:
+            outcome = failed.code
+            raise
         finally:
             lasted_s = self.clock.monotonic() - began_s
             self.metrics.duration.labels(tool.name).observe(lasted_s)
             self._told(caller, asked, outcome, tool, lasted_s)
+        return shown.result
 
     async def _answer(self, caller: ToolCaller, tool: Tool, asked: Asked) -> ToolResult:
         ctx, claims = caller.ctx, caller.claims

@@ -3,6 +3,7 @@
 Fails closed: where redaction breaks, the answer is not passed on.
 """
 
+from dataclasses import dataclass
 from typing import Final
 
 from gateway.interceptors.bound import Interceptors
@@ -13,15 +14,23 @@ from tenancy.data_models import Tenant
 _BLOCKED: Final = "The tool's answer holds personal data ({kind}) and was withheld."
 
 
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """A result as the tenant's policy lets it pass; `withheld` is the code of why another stands in its place."""
+
+    result: bytes
+    withheld: str | None = None
+
+
 async def guarded(
     interceptors: Interceptors, tenant: Tenant, result: bytes, *, agent: str, subject: str, stateless: bool
-) -> bytes:
-    """Return a result as the tenant's policy lets it pass; raises InterceptorFailedError."""
+) -> Shown:
+    """Return what may be shown of a result; raises InterceptorFailedError."""
     chain = await interceptors.answers(tenant, agent, subject)
     if chain is None:
-        return result
+        return Shown(result)
     try:
-        return await chain.answered(result)
+        return Shown(await chain.answered(result))
     except RedactionBlockedError as blocked:
         withheld = ToolResult.text(_BLOCKED.format(kind=blocked.kind), is_error=True)
-        return withheld.to_json(stateless=stateless)
+        return Shown(withheld.to_json(stateless=stateless), blocked.code)

@@ -14,7 +14,16 @@ from gateway.app import build
 from ops.gateway_process import GatewayProcess, gateway
 from ops.settings import Settings
 from tenancy.clock import SystemClock
-from tenancy.data_models import AgentVersion, IdentityBinding, InvocationRecord, Mode, ReleaseState, Tenant
+from tenancy.data_models import (
+    AgentVersion,
+    IdentityBinding,
+    InvocationRecord,
+    Mode,
+    Redaction,
+    RedactionPattern,
+    ReleaseState,
+    Tenant,
+)
 from tenancy.ids import AgentName, TenantId
 from tenancy.platform_store import PlatformStore
 from tenancy.prices import Price
@@ -103,6 +112,10 @@ async def whole_gateway(
     overrides: Mapping[str, object] | None = None,
     price: Price | None = None,
     budget: int | None = None,
+    redaction: Redaction = "off",
+    patterns: tuple[RedactionPattern, ...] = (),
+    input_schema: str | None = None,
+    prompt_guard: bool = False,
 ) -> AsyncIterator[Whole]:
     """Run a gateway whose runtime is at `runtime_url`, with a tenant and an agent of its own."""
     for service in ("DYNAMODB", "S3"):
@@ -123,6 +136,8 @@ async def whole_gateway(
             tier=tier,
             limits=limits or LimitOverrides(),
             monthly_budget_microusd=budget,
+            redaction=redaction,
+            redaction_patterns=patterns,
             created_at=now,
             updated_at=now,
         )
@@ -140,6 +155,8 @@ async def whole_gateway(
                 kit=kit,
                 state=ReleaseState.PROMOTED,
                 price=price,
+                input_schema_json=input_schema,
+                prompt_guard=prompt_guard,
                 created_at=now,
             )
         )

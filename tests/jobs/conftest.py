@@ -11,6 +11,7 @@ from jobs.election import Election
 from jobs.execute import Execute, TickOutcome
 from jobs.finish import Finish
 from jobs.gate import Gates
+from jobs.guarded import GuardAnswer, unguarded
 from jobs.lease import Leases, Tick
 from jobs.metrics import JobMetrics
 from jobs.queue import TICK, JobQueue, WebhookTicks
@@ -55,7 +56,7 @@ class Floor:
         assert self.agents.agent is not None
         return self.agents.agent
 
-    def worker(self, owner: str = "worker-1") -> Execute:
+    def worker(self, owner: str = "worker-1", guard: GuardAnswer = unguarded) -> Execute:
         """Return what one worker process runs its ticks with."""
         return Execute(
             self.store,
@@ -68,6 +69,7 @@ class Floor:
             clock=self.clock,
             metrics=self.metrics,
             spending=self.spending,
+            guard=guard,
             poll_s=POLL_S,
         )
 

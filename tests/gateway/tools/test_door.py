@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator
 from datetime import timedelta
 
 import pytest
+from pydantic import JsonValue
 
 from agents.behalf import OnBehalf
 from gateway.tooltokens import ToolTokens
@@ -211,14 +212,26 @@ async def test_a_result_that_is_blocked_is_withheld(running: World) -> None:
     answer = await running.call("basic")
     assert answer.body["result"]["isError"] is True
     assert "ada" not in answer.text
+    [event] = await audited(running)
+    assert event.reason == "redaction_blocked"
 
 
-async def _redacting(running: World, redaction: str) -> None:
+async def test_a_result_that_cannot_be_redacted_is_not_passed_on(running: World) -> None:
+    await _redacting(running, "redact", {"name": "forever", "pattern": "a+"})
+    running.server.answer = {"content": [{"type": "text", "text": "write to ada@acme.example"}]}
+    answer = await running.call("basic")
+    assert (answer.status, "ada" in str(answer.body)) == (500, False)
+    assert "result" not in answer.body
+    [event] = await audited(running)
+    assert event.reason == "interceptor_failed"
+
+
+async def _redacting(running: World, redaction: str, *patterns: JsonValue) -> None:
     door, key = (
         running.gateway.stores.db(running.gateway.tenant_id),
         Tenant.key_of(running.gateway.tenant_id, "METADATA"),
     )
-    await door.update(Tenant, key, {"redaction": redaction})
+    await door.update(Tenant, key, {"redaction": redaction, "redaction_patterns": [*patterns]})
     running.gateway.process.parts.access.registry.invalidate(running.gateway.tenant_id)
 
 

@@ -12,6 +12,7 @@ ROUNDS ?= 5
 SECONDS ?= 1
 STREAMS ?= 500
 JOBS ?= 100
+JOB_S ?= 180
 
 # $(call install,what,where,lock,extra): an environment is exactly what its lock file says, hashes checked.
 define install
@@ -125,6 +126,10 @@ bench-crowd: install ## many streams through one process, one read slowly: what 
 chaos: install ## break a whole stack on purpose and judge what is left (SEED= JOBS=100 SECONDS=120)
 	@$(BIN)/python -m tests.chaos $(if $(SEED),--seed $(SEED)) --jobs $(JOBS) \
 		--seconds $(if $(filter file,$(origin SECONDS)),120,$(SECONDS))
+
+.PHONY: long-job
+long-job: install ## a job on a whole stack whose worker is replaced or killed every few seconds (JOB_S=180)
+	@$(BIN)/pytest -q --timeout $$(($(JOB_S) + 240)) --job-s $(JOB_S) tests/flows/test_long_job.py
 
 .PHONY: ops-list-tenants
 ops-list-tenants: .venv/.installed ## every tenant (ENV=local is the running dev stack)

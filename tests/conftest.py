@@ -54,6 +54,7 @@ class Aws:
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--store", choices=["embedded", "dynamodb-local"], default="embedded", help="what is DynamoDB")
+    parser.addoption("--job-s", type=float, default=15.0, help="how long the job works that outlives its workers")
 
 
 def pytest_report_header(config: pytest.Config) -> str:

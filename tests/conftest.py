@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 import aioboto3
 import pytest
+from hypothesis import HealthCheck, settings
 from redis.asyncio import Redis
 
 from ops.bootstrap import ensure_bucket, ensure_tables
@@ -31,6 +32,10 @@ from tests.conformance import dynamodb_local
 if TYPE_CHECKING:
     from types_aiobotocore_dynamodb.client import DynamoDBClient
     from types_aiobotocore_s3.client import S3Client
+
+# How long a machine takes to make up an example says nothing about what is tried.
+settings.register_profile("lockgate", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("lockgate")
 
 STORE_PYTHON = Path(__file__).parent.parent / ".venvs" / "store" / "bin" / "python"
 REGION = "eu-west-2"

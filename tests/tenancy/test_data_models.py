@@ -86,7 +86,10 @@ def _plain(kind: Any, metadata: list[Any]) -> st.SearchStrategy[Any]:  # noqa: A
         return plain[kind]
     if kind is str or hasattr(kind, "__supertype__"):
         regex = pattern(metadata)
-        texts = st.text(max_size=min(40, bound(metadata, MaxLen, "max_length", 40)))
+        texts = st.text(
+            min_size=bound(metadata, MinLen, "min_length", 0),
+            max_size=min(40, bound(metadata, MaxLen, "max_length", 40)),
+        )
         return texts if regex is None else st.from_regex(regex, fullmatch=True)
     return st.sampled_from(list(kind)) if issubclass(kind, Enum) else of(kind)
 

@@ -3,7 +3,7 @@
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, Literal, TypeAlias
 
 import orjson
@@ -22,7 +22,8 @@ Json: TypeAlias = Mapping[str, Any]
 class Write:
     """One accepted write of a job's record.
 
-    `fence` is the fence a claim took, or the one that a change was written under; None where it names none.
+    `fence` is the fence a claim took, or the one that a change was written under; None where it names none. `token` is
+    its transaction's: one that comes again is acknowledged again, and changes nothing.
     """
 
     job_id: str
@@ -30,6 +31,7 @@ class Write:
     fence: int | None
     began_s: float
     ended_s: float
+    token: str | None = None
 
 
 def writes_of(call: Call) -> Iterator[Write]:
@@ -43,9 +45,10 @@ def writes_of(call: Call) -> Iterator[Write]:
     elif operation == "PutItem":
         yield from _put(asked, call)
     else:
+        token = asked.get("ClientRequestToken")
         for step in asked["TransactItems"]:
-            yield from _put(step.get("Put", {}), call)
-            yield from _update(step.get("Update", {}), call, None)
+            for write in (*_put(step.get("Put", {}), call), *_update(step.get("Update", {}), call, None)):
+                yield replace(write, token=token)
 
 
 def _put(put: Json, call: Call) -> Iterator[Write]:
@@ -76,7 +79,7 @@ def _update(update: Json, call: Call, image: Json | None) -> Iterator[Write]:
 def faults_of(writes: Iterable[Write]) -> Iterator[str]:
     """Yield what is wrong with the order in which writes were accepted, a sentence each, beginning with the job."""
     by_job: defaultdict[str, list[Write]] = defaultdict(list)
-    for write in writes:
+    for write in _done(writes):
         by_job[write.job_id].append(write)
     for job_id, its in by_job.items():
         claims = sorted((write for write in its if write.kind == "claim"), key=lambda claim: claim.ended_s)
@@ -86,6 +89,16 @@ def faults_of(writes: Iterable[Write]) -> Iterator[str]:
         for change in its:
             if change.kind == "change":
                 yield from _stale(change, claims)
+
+
+def _done(writes: Iterable[Write]) -> Iterator[Write]:
+    """Yield the writes without the repeats of transactions that had been done."""
+    known: set[tuple[str, str | None]] = set()
+    for write in sorted(writes, key=lambda write: write.ended_s):
+        transaction = write.job_id, write.token
+        if write.token is None or transaction not in known:
+            known.add(transaction)
+            yield write
 
 
 def _stale(change: Write, claims: list[Write]) -> Iterator[str]:

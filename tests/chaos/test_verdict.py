@@ -133,6 +133,7 @@ WRONG: dict[str, tuple[str, Callable[[Account], Account]]] = {
     "a gap in its events": ("I4", without_an_event),
     "begun after its end": ("I4", to_nowhere),
     "a stale write": ("I4", lambda good: written(good, Write("", "change", 1, 2.2, 2.3))),
+    "a stale transaction": ("I4", lambda good: written(good, Write("", "change", 1, 2.2, 2.3, "a token of its own"))),
     "a write under nothing": ("I4", lambda good: written(good, Write("", "change", None, 2.2, 2.3))),
     "one fence, two claims": ("I4", lambda good: written(good, Write("", "claim", 2, 2.2, 2.3))),
     "seen going back": ("I5", lambda good: seen(good, seen=[*good.histories[0].seen, Seen(status=Status.RUNNING)])),
@@ -147,6 +148,12 @@ WRONG: dict[str, tuple[str, Callable[[Account], Account]]] = {
 
 def test_a_good_history_is_found_good() -> None:
     assert violations(good()) == []
+
+
+def test_a_transaction_that_comes_again_late_writes_nothing() -> None:
+    first = Write("", "change", 2, 2.4, 2.5, "token")
+    after = Write("", "claim", 3, 3.0, 3.1), replace(first, began_s=4.0, ended_s=4.1)
+    assert violations(written(good(), first, *after)) == []
 
 
 @pytest.mark.parametrize("name", WRONG)
@@ -184,8 +191,9 @@ def test_a_claim_is_read_off_the_wire_with_the_fence_it_took() -> None:
 
 
 def test_a_change_is_read_off_the_wire_with_the_fence_it_was_written_under() -> None:
-    (change,) = writes_of(call("TransactWriteItems", {"TransactItems": [{"Update": CHANGE}, {"Put": {"Item": {}}}]}))
-    assert (change.kind, change.fence) == ("change", 3)
+    legs = {"TransactItems": [{"Update": CHANGE}, {"Put": {"Item": {}}}], "ClientRequestToken": "token"}
+    (change,) = writes_of(call("TransactWriteItems", legs))
+    assert (change.kind, change.fence, change.token) == ("change", 3, "token")
     bare = {**CHANGE, "ConditionExpression": "#n1 = :v1"}
     (unfenced,) = writes_of(call("UpdateItem", bare, {}))
     assert (unfenced.kind, unfenced.fence) == ("change", None)

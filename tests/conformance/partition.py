@@ -9,7 +9,6 @@ from pydantic import JsonValue
 from tenancy import tables
 from tenancy.attributes import decode, encode
 from tenancy.expressions import changing, conditioned
-from tests.conftest import Aws
 
 Place: TypeAlias = dict[str, Any]
 
@@ -17,9 +16,9 @@ Place: TypeAlias = dict[str, Any]
 class Partition:
     """A partition of the jobs' table that nobody else has, reached by a raw client."""
 
-    def __init__(self, aws: Aws) -> None:
-        self.db: Any = aws.dynamodb
-        self.table = aws.table_prefix + tables.JOBS.name
+    def __init__(self, client: object, table_prefix: str) -> None:
+        self.db: Any = client
+        self.table = table_prefix + tables.JOBS.name
         self.pk = f"TENANT#t{secrets.token_hex(8)}"
 
     def key(self, sort: str) -> dict[str, Any]:

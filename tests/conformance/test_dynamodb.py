@@ -1,7 +1,8 @@
 """What the doors take for granted of DynamoDB, asked of whichever server runs: each rule is one the code leans on.
 
 The embedded store is asked in every run of the tests, AWS's own local build by `make test-dynamodb-local`; the run's
-first lines say which.
+first lines say which. What jobs and webhooks lean on is asked of the stand-in in memory as well, on which thousands of
+their histories are played through (tests/jobs/memory).
 """
 
 import asyncio
@@ -18,6 +19,7 @@ from tenancy import tables
 from tenancy.expressions import conditioned
 from tests.conformance.partition import Partition, Place
 from tests.conftest import Aws
+from tests.jobs.memory.items import Items, MemoryDynamoDB
 
 pytestmark = pytest.mark.stack
 
@@ -26,7 +28,17 @@ ABSENT = Attr("pk").not_exists()
 
 @pytest.fixture
 def own(aws: Aws) -> Partition:
-    return Partition(aws)
+    """Return a partition of the server's."""
+    return Partition(aws.dynamodb, aws.table_prefix)
+
+
+@pytest.fixture(params=["server", "memory"])
+def either(request: pytest.FixtureRequest) -> Partition:
+    """Return a partition of the server's and, in another run of the test, one in memory."""
+    if request.param == "memory":
+        return Partition(MemoryDynamoDB(Items()), "memory-")
+    server: Partition = request.getfixturevalue("own")
+    return server
 
 
 async def refusal(call: Awaitable[object]) -> tuple[str, list[str]]:
@@ -41,7 +53,7 @@ FAILED = ("ConditionalCheckFailedException", list[str]())
 INVALID = ("ValidationException", list[str]())
 
 
-async def test_every_kind_of_value_comes_back_as_it_was_put(own: Partition) -> None:
+async def test_every_kind_of_value_comes_back_as_it_was_put(either: Partition) -> None:
     values: dict[str, object] = {
         "text": "ä𝄞\u0000\n",
         "empty": "",
@@ -52,8 +64,8 @@ async def test_every_kind_of_value_comes_back_as_it_was_put(own: Partition) -> N
         "list": ["a", 1, [], {"deep": None}],
         "object": {"a.b": {"c#d": []}},
     }
-    await own.put("A", **values)
-    assert await own.get("A") == {"pk": own.pk, "sk": "A", **values}
+    await either.put("A", **values)
+    assert await either.get("A") == {"pk": either.pk, "sk": "A", **values}
 
 
 async def test_an_item_of_400_kb_is_kept_and_a_larger_one_refused(own: Partition) -> None:
@@ -61,45 +73,45 @@ async def test_an_item_of_400_kb_is_kept_and_a_larger_one_refused(own: Partition
     assert await refusal(own.put("B", text="x" * 400 * 1024)) == INVALID
 
 
-async def test_of_many_who_put_one_new_item_at_once_one_does(own: Partition) -> None:
-    puts = [own.put("A", ABSENT, winner=number) for number in range(30)]
+async def test_of_many_who_put_one_new_item_at_once_one_does(either: Partition) -> None:
+    puts = [either.put("A", ABSENT, winner=number) for number in range(30)]
     ends = await asyncio.gather(*puts, return_exceptions=True)
     [winner] = [number for number, end in enumerate(ends) if end is None]
     lost = {end.response["Error"]["Code"] for end in ends if isinstance(end, ClientError)}
     assert (lost, len(ends)) == ({FAILED[0]}, 30)
-    assert await own.get("A") == {"pk": own.pk, "sk": "A", "winner": winner}
+    assert await either.get("A") == {"pk": either.pk, "sk": "A", "winner": winner}
 
 
-async def test_an_update_sets_removes_and_adds_and_returns_the_new_item_whole(own: Partition) -> None:
-    await own.put("A", status="queued", gone="x", fence=4, kept=[1])
-    changed = await own.update("A", Attr("fence").eq(4), add={"fence": 1, "new": 2}, status="running", gone=None)
-    assert changed == {"pk": own.pk, "sk": "A", "status": "running", "fence": 5, "new": 2, "kept": [1]}
-    assert await own.get("A") == changed
+async def test_an_update_sets_removes_and_adds_and_returns_the_new_item_whole(either: Partition) -> None:
+    await either.put("A", status="queued", gone="x", fence=4, kept=[1])
+    changed = await either.update("A", Attr("fence").eq(4), add={"fence": 1, "new": 2}, status="running", gone=None)
+    assert changed == {"pk": either.pk, "sk": "A", "status": "running", "fence": 5, "new": 2, "kept": [1]}
+    assert await either.get("A") == changed
 
 
-async def test_an_update_of_what_is_not_there_makes_nothing(own: Partition) -> None:
-    assert await refusal(own.update("A", status="running")) == FAILED
-    assert await own.get("A") is None
+async def test_an_update_of_what_is_not_there_makes_nothing(either: Partition) -> None:
+    assert await refusal(either.update("A", status="running")) == FAILED
+    assert await either.get("A") is None
 
 
-async def test_removing_what_an_item_does_not_have_changes_nothing(own: Partition) -> None:
-    await own.put("A", kept=1)
-    assert await own.update("A", gone=None) == {"pk": own.pk, "sk": "A", "kept": 1}
+async def test_removing_what_an_item_does_not_have_changes_nothing(either: Partition) -> None:
+    await either.put("A", kept=1)
+    assert await either.update("A", gone=None) == {"pk": either.pk, "sk": "A", "kept": 1}
 
 
-async def test_counts_added_at_once_add_up(own: Partition) -> None:
-    await own.put("A")
-    await asyncio.gather(*(own.update("A", add={"count": 1}) for _ in range(40)))
-    assert await own.get("A") == {"pk": own.pk, "sk": "A", "count": 40}
+async def test_counts_added_at_once_add_up(either: Partition) -> None:
+    await either.put("A")
+    await asyncio.gather(*(either.update("A", add={"count": 1}) for _ in range(40)))
+    assert await either.get("A") == {"pk": either.pk, "sk": "A", "count": 40}
 
 
-async def test_of_many_who_claim_one_lease_at_once_one_has_it(own: Partition) -> None:
-    await own.put("A", fence=0)
+async def test_of_many_who_claim_one_lease_at_once_one_has_it(either: Partition) -> None:
+    await either.put("A", fence=0)
     free = Attr("lease_until_at").not_exists() & Attr("fence").eq(0)
-    claims = [own.update("A", free, add={"fence": 1}, lease_until_at=f"at {number}") for number in range(20)]
+    claims = [either.update("A", free, add={"fence": 1}, lease_until_at=f"at {number}") for number in range(20)]
     ends = await asyncio.gather(*claims, return_exceptions=True)
     [held] = [end for end in ends if not isinstance(end, BaseException)]
-    assert await own.get("A") == held
+    assert await either.get("A") == held
 
 
 @pytest.mark.parametrize(
@@ -118,47 +130,47 @@ async def test_of_many_who_claim_one_lease_at_once_one_has_it(own: Partition) ->
     ids=lambda value: str(value) if isinstance(value, bool) else "",
 )
 async def test_conditions_compare_texts_as_texts_and_what_is_missing_to_nothing(
-    own: Partition, condition: ConditionBase, *, holds: bool
+    either: Partition, condition: ConditionBase, *, holds: bool
 ) -> None:
-    await own.put("A", at="2026-03-01T12:00:00Z", status="running", fence=3)
+    await either.put("A", at="2026-03-01T12:00:00Z", status="running", fence=3)
     if holds:
-        assert (await own.update("A", condition, changed=True))["changed"] is True
+        assert (await either.update("A", condition, changed=True))["changed"] is True
     else:
-        assert await refusal(own.update("A", condition, changed=True)) == FAILED
+        assert await refusal(either.update("A", condition, changed=True)) == FAILED
 
 
-async def test_a_delete_is_done_under_its_condition_and_again_for_nothing(own: Partition) -> None:
-    await own.put("A", fence=1)
-    delete = own.leg_delete("A")["Delete"]
-    assert await refusal(own.db.delete_item(**delete, **conditioned(Attr("fence").eq(2)))) == FAILED
+async def test_a_delete_is_done_under_its_condition_and_again_for_nothing(either: Partition) -> None:
+    await either.put("A", fence=1)
+    delete = either.leg_delete("A")["Delete"]
+    assert await refusal(either.db.delete_item(**delete, **conditioned(Attr("fence").eq(2)))) == FAILED
     for _ in range(2):
-        await own.db.delete_item(**delete)
-    assert await own.get("A") is None
+        await either.db.delete_item(**delete)
+    assert await either.get("A") is None
 
 
 @pytest.mark.parametrize("forward", [True, False])
-async def test_a_list_is_in_order_and_page_by_page_without_gap_or_double(own: Partition, *, forward: bool) -> None:
+async def test_a_list_is_in_order_and_page_by_page_without_gap_or_double(either: Partition, *, forward: bool) -> None:
     names = ["JOB#1", "JOB#10", "JOB#2", "JOB#a", "JOB#ä"]
     for name in (*reversed(names), "INV#9", "JOBS", "KOB#1"):
-        await own.put(name)
+        await either.put(name)
     found: list[str] = []
     last: Place | None = None
     while True:
-        page, last = await own.page("JOB#", limit=2, forward=forward, consistent=True, after=last)
+        page, last = await either.page("JOB#", limit=2, forward=forward, consistent=True, after=last)
         assert len(page) <= 2
         found += page
         if last is None:
             break
-        assert last == own.key(page[-1])
+        assert last == either.key(page[-1])
     assert found == (names if forward else names[::-1])
 
 
-async def test_a_list_goes_on_after_a_key_that_no_item_has(own: Partition) -> None:
+async def test_a_list_goes_on_after_a_key_that_no_item_has(either: Partition) -> None:
     for name in ("E#1", "E#2", "E#4"):
-        await own.put(name)
-    assert await own.page("E#", after=own.key("E#0")) == (["E#1", "E#2", "E#4"], None)
-    assert await own.page("E#", after=own.key("E#3")) == (["E#4"], None)
-    assert await own.page("E#", after=own.key("E#3"), forward=False) == (["E#2", "E#1"], None)
+        await either.put(name)
+    assert await either.page("E#", after=either.key("E#0")) == (["E#1", "E#2", "E#4"], None)
+    assert await either.page("E#", after=either.key("E#3")) == (["E#4"], None)
+    assert await either.page("E#", after=either.key("E#3"), forward=False) == (["E#2", "E#1"], None)
 
 
 async def test_a_page_ends_at_a_megabyte_and_says_where(own: Partition) -> None:
@@ -170,29 +182,32 @@ async def test_a_page_ends_at_a_megabyte_and_says_where(own: Partition) -> None:
     assert (first + rest, end) == ([f"BIG#{number}" for number in range(6)], None)
 
 
-async def test_an_index_holds_the_items_that_have_its_keys_in_its_own_order(own: Partition) -> None:
+async def test_an_index_holds_the_items_that_have_its_keys_in_its_own_order(either: Partition) -> None:
     index, partition = tables.SWEEP_INDEX, f"SWEEP#{secrets.token_hex(8)}"
     for name, at in (("A", "3"), ("B", "1"), ("C", "2")):
-        await own.put(name, sweep_pk=partition, sweep_sk=at)
-    await own.put("D", sweep_pk=partition)
-    await own.put("E")
-    assert await own.indexed(index, partition) == (["B", "C", "A"], None)
-    await own.update("B", sweep_pk=None, sweep_sk=None)
-    await own.update("E", sweep_pk=partition, sweep_sk="4")
-    assert await own.indexed(index, partition, forward=False) == (["E", "A", "C"], None)
-    first, last = await own.indexed(index, partition, limit=1)
-    assert (first, last) == (["C"], own.key("C") | own.item("", sweep_pk=partition, sweep_sk="2") | own.key("C"))
-    assert (await own.indexed(index, partition, after=last))[0] == ["A", "E"]
+        await either.put(name, sweep_pk=partition, sweep_sk=at)
+    await either.put("D", sweep_pk=partition)
+    await either.put("E")
+    assert await either.indexed(index, partition) == (["B", "C", "A"], None)
+    await either.update("B", sweep_pk=None, sweep_sk=None)
+    await either.update("E", sweep_pk=partition, sweep_sk="4")
+    assert await either.indexed(index, partition, forward=False) == (["E", "A", "C"], None)
+    first, last = await either.indexed(index, partition, limit=1)
+    assert (first, last) == (
+        ["C"],
+        either.key("C") | either.item("", sweep_pk=partition, sweep_sk="2") | either.key("C"),
+    )
+    assert (await either.indexed(index, partition, after=last))[0] == ["A", "E"]
 
 
-async def test_items_of_one_time_stand_side_by_side_in_an_index(own: Partition) -> None:
+async def test_items_of_one_time_stand_side_by_side_in_an_index(either: Partition) -> None:
     index, partition = tables.SWEEP_INDEX, f"SWEEP#{secrets.token_hex(8)}"
     for name in "ABC":
-        await own.put(name, sweep_pk=partition, sweep_sk="1")
+        await either.put(name, sweep_pk=partition, sweep_sk="1")
     found: list[str] = []
     last: Place | None = None
     while True:
-        page, last = await own.indexed(index, partition, limit=1, after=last)
+        page, last = await either.indexed(index, partition, limit=1, after=last)
         found += page
         if last is None:
             break
@@ -218,24 +233,24 @@ async def test_a_batch_puts_25_and_no_more_and_nothing_twice(own: Partition) -> 
     assert await refusal(batch("A", "A")) == INVALID
 
 
-async def test_a_transaction_does_all_or_nothing_and_says_which_leg_failed(own: Partition) -> None:
-    await own.put("A", count=1)
-    await own.put("B")
-    fails = own.leg_check("A", Attr("count").eq(7))
-    legs = [own.leg_put("C"), own.leg_add("B", "count"), own.leg_delete("A"), own.leg_check("D", ABSENT)]
-    refused = await refusal(own.transact(own.leg_put("E", ABSENT), fails, own.leg_add("B", "count")))
+async def test_a_transaction_does_all_or_nothing_and_says_which_leg_failed(either: Partition) -> None:
+    await either.put("A", count=1)
+    await either.put("B")
+    fails = either.leg_check("A", Attr("count").eq(7))
+    legs = [either.leg_put("C"), either.leg_add("B", "count"), either.leg_delete("A"), either.leg_check("D", ABSENT)]
+    refused = await refusal(either.transact(either.leg_put("E", ABSENT), fails, either.leg_add("B", "count")))
     assert refused == ("TransactionCanceledException", ["None", "ConditionalCheckFailed", "None"])
-    assert await own.page() == (["A", "B"], None)
-    await own.transact(*legs)
-    assert await own.page() == (["B", "C"], None)
-    assert await own.get("B") == {"pk": own.pk, "sk": "B", "count": 1}
+    assert await either.page() == (["A", "B"], None)
+    await either.transact(*legs)
+    assert await either.page() == (["B", "C"], None)
+    assert await either.get("B") == {"pk": either.pk, "sk": "B", "count": 1}
 
 
-async def test_a_transaction_has_100_legs_at_most_and_one_for_each_item(own: Partition) -> None:
-    await own.transact(*(own.leg_put(f"{number:03}") for number in range(100)))
-    assert len((await own.page())[0]) == 100
-    assert (await refusal(own.transact(*(own.leg_put(f"N{number}") for number in range(101)))))[0] == INVALID[0]
-    assert (await refusal(own.transact(own.leg_put("N"), own.leg_delete("N"))))[0] == INVALID[0]
+async def test_a_transaction_has_100_legs_at_most_and_one_for_each_item(either: Partition) -> None:
+    await either.transact(*(either.leg_put(f"{number:03}") for number in range(100)))
+    assert len((await either.page())[0]) == 100
+    assert (await refusal(either.transact(*(either.leg_put(f"N{number}") for number in range(101)))))[0] == INVALID[0]
+    assert (await refusal(either.transact(either.leg_put("N"), either.leg_delete("N"))))[0] == INVALID[0]
 
 
 async def test_a_transaction_repeated_under_its_token_is_done_once(own: Partition) -> None:
@@ -247,10 +262,10 @@ async def test_a_transaction_repeated_under_its_token_is_done_once(own: Partitio
     assert refused == ("IdempotentParameterMismatchException", [])
 
 
-async def test_of_transactions_at_once_those_that_are_done_are_done_whole(own: Partition) -> None:
-    await own.put("A", count=0)
-    await own.put("B", count=0)
-    turns = [own.transact(own.leg_add("A", "count"), own.leg_add("B", "count")) for _ in range(15)]
+async def test_of_transactions_at_once_those_that_are_done_are_done_whole(either: Partition) -> None:
+    await either.put("A", count=0)
+    await either.put("B", count=0)
+    turns = [either.transact(either.leg_add("A", "count"), either.leg_add("B", "count")) for _ in range(15)]
     ends = await asyncio.gather(*turns, return_exceptions=True)
     reasons = {
         reason.get("Code")
@@ -261,17 +276,19 @@ async def test_of_transactions_at_once_those_that_are_done_are_done_whole(own: P
     assert reasons <= {"None", "TransactionConflict"}
     done = ends.count(None)
     assert done > 0
-    assert [(await own.get(name) or {})["count"] for name in "AB"] == [done, done]
+    assert [(await either.get(name) or {})["count"] for name in "AB"] == [done, done]
 
 
-async def test_of_transactions_at_once_for_the_last_place_one_has_it(own: Partition) -> None:
-    await own.put("GATE", running=0)
+async def test_of_transactions_at_once_for_the_last_place_one_has_it(either: Partition) -> None:
+    await either.put("GATE", running=0)
     room = Attr("running").lt(1)
-    turns = [own.transact(own.leg_add("GATE", "running", room), own.leg_put(f"J{number}")) for number in range(15)]
+    turns = [
+        either.transact(either.leg_add("GATE", "running", room), either.leg_put(f"J{number}")) for number in range(15)
+    ]
     ends = await asyncio.gather(*turns, return_exceptions=True)
     assert ends.count(None) == 1
     [winner] = [number for number, end in enumerate(ends) if end is None]
-    assert await own.page() == (["GATE", f"J{winner}"], None)
+    assert await either.page() == (["GATE", f"J{winner}"], None)
 
 
 async def test_a_key_is_whole_and_not_empty(own: Partition) -> None:
@@ -297,7 +314,7 @@ async def test_an_index_added_to_a_table_is_filled_with_what_it_holds(aws: Aws) 
     item = {"pk": "TENANT#a", "sk": "A", wanted.partition_key: "SWEEP#0", wanted.sort_key: "1"}
     await db.put_item(TableName=name, Item={key: {"S": value} for key, value in item.items()})
     await bootstrap._ensure_table(db, prefix, tables.JOBS)
-    own = Partition(aws)
+    own = Partition(aws.dynamodb, aws.table_prefix)
     own.table = name
     async with asyncio.timeout(60):
         while await _indexes(aws, name) != {"sweep": "ACTIVE", "dead-letters": "ACTIVE"}:
@@ -312,7 +329,7 @@ async def _indexes(aws: Aws, table: str) -> dict[str, str]:
 
 
 async def test_making_tables_again_changes_nothing_and_what_expires_says_so(fresh_aws: Aws) -> None:
-    own = Partition(fresh_aws)
+    own = Partition(fresh_aws.dynamodb, fresh_aws.table_prefix)
     await own.put("A")
     await bootstrap.ensure_tables(fresh_aws.dynamodb, fresh_aws.table_prefix)
     assert await own.get("A") == {"pk": own.pk, "sk": "A"}

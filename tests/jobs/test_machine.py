@@ -36,6 +36,7 @@ WORKS: Final = (
 T = TypeVar("T")
 index = st.integers(0, 7)
 kinds = st.one_of(st.just(Kind.NONE), st.sampled_from(Kind))
+store_troubles = st.sampled_from([Kind.FAILED, Kind.UNHEARD, Kind.REPEATED, Kind.CONFLICT])
 calls = st.integers(1, 9)
 work = st.sampled_from(WORKS)
 tenants = st.sampled_from(TENANTS)
@@ -48,15 +49,29 @@ class JobMachine(RuleBasedStateMachine):
     def begin(self, caps: tuple[int, int], *, restartable: bool) -> None:
         self._loop = asyncio.new_event_loop()
         self._world = World(dict(zip(TENANTS, caps, strict=True)), restartable=restartable)
+        # Every key that was asked with, heard or not.
+        self._keys: list[tuple[TenantId, str]] = []
         self._most_effects = MAX_RUNS if restartable else 1
 
     @rule(tenant=tenants, body=work)
     def submit(self, tenant: TenantId, body: bytes) -> None:
-        assert self._do(self._world.submit(tenant, body)) is not None
+        assert self._do(self._submit(tenant, body, Process())) is not None
 
-    @rule(tenant=tenants, body=work, kind=st.sampled_from([Kind.FAILED, Kind.UNHEARD, Kind.REPEATED]), at=calls)
+    @rule(tenant=tenants, body=work, kind=store_troubles, at=calls)
     def submit_in_trouble(self, tenant: TenantId, body: bytes, kind: Kind, at: int) -> None:
-        self._do(self._world.submit(tenant, body, Process(kind, at)))
+        self._do(self._submit(tenant, body, Process(kind, at)))
+
+    @rule(tenant=tenants, body=work, kind=store_troubles, at=calls)
+    def submit_twice_at_once(self, tenant: TenantId, body: bytes, kind: Kind, at: int) -> None:
+        key = self._new_key(tenant)
+        submits = [self._world.submit(tenant, body, process, key=key) for process in (Process(kind, at), Process())]
+        self._do(self._both(*submits))
+
+    @rule(which=index, body=work)
+    def ask_again(self, which: int, body: bytes) -> None:
+        if self._keys:
+            tenant, key = self._keys[which % len(self._keys)]
+            assert self._do(self._world.submit(tenant, body, key=key)) is not None
 
     @rule(which=index, kind=kinds, at=calls)
     def tick(self, which: int, kind: Kind, at: int) -> None:
@@ -74,7 +89,7 @@ class JobMachine(RuleBasedStateMachine):
             tick = due[which % len(due)]
             self._do(self._both(self._world.run(tick, Process(kind, at)), self._world.run(tick)))
 
-    @rule(which=index, kind=st.sampled_from([Kind.NONE, Kind.FAILED, Kind.UNHEARD, Kind.REPEATED]), at=calls)
+    @rule(which=index, kind=st.one_of(st.just(Kind.NONE), store_troubles), at=calls)
     def cancel(self, which: int, kind: Kind, at: int) -> None:
         if job := self._job(which):
             self._do(self._cancel(job, Process(kind, at)))
@@ -112,6 +127,10 @@ class JobMachine(RuleBasedStateMachine):
     def sweep(self) -> None:
         self._do(self._world.sweep())
 
+    @rule(kind=st.one_of(store_troubles, st.just(Kind.KILLED_BEFORE)), at=st.integers(1, 60))
+    def sweep_in_trouble(self, kind: Kind, at: int) -> None:
+        self._do(self._world.sweep(Process(kind, at)))
+
     @rule()
     def sweep_twice_at_once(self) -> None:
         self._do(self._both(self._world.sweep(), self._world.sweep(Process())))
@@ -119,6 +138,19 @@ class JobMachine(RuleBasedStateMachine):
     @rule(tenant=tenants)
     def suspend(self, tenant: TenantId) -> None:
         self._world.suspended ^= {tenant}
+
+    @rule(which=index)
+    def spend_the_budget(self, which: int) -> None:
+        if job := self._job(which):
+            self._world.spending.refused.add(job.job_id)
+
+    @rule()
+    def withdraw_the_agent(self) -> None:
+        self._world.agents.agent = None
+
+    @rule()
+    def bring_the_agent_back(self) -> None:
+        self._world.agents.agent = self._world.agent
 
     @rule(seconds=st.sampled_from([0.3, 1.0, 3.0, 6.0, 16.0, 31.0, 60.0, 170.0]))
     def advance(self, seconds: float) -> None:
@@ -141,7 +173,14 @@ class JobMachine(RuleBasedStateMachine):
         if done is not None and not done.was_over:
             self._world.history.cancelled.add(job.job_id)
 
-    async def _both(self, one: Coroutine[None, None, None], other: Coroutine[None, None, None]) -> None:
+    def _submit(self, tenant: TenantId, body: bytes, process: Process) -> Coroutine[None, None, JobRecord | None]:
+        return self._world.submit(tenant, body, process, key=self._new_key(tenant))
+
+    def _new_key(self, tenant: TenantId) -> str:
+        self._keys.append((tenant, key := str(len(self._keys))))
+        return key
+
+    async def _both(self, one: Coroutine[None, None, object], other: Coroutine[None, None, object]) -> None:
         await asyncio.gather(one, other)
 
     def _job(self, which: int) -> JobRecord | None:

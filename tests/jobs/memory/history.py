@@ -7,7 +7,7 @@ from typing import Final
 
 from jobs.records import LEGAL
 from tenancy import tables
-from tenancy.data_models import JobEvent, JobRecord, OutboxEvent, Status
+from tenancy.data_models import JobEvent, JobRecord, OutboxEvent, Status, UsageRecord
 from tenancy.ids import JobId, TenantId, event_id_of
 from tests.jobs.memory.expressions import Item
 from tests.jobs.memory.items import Items
@@ -27,6 +27,8 @@ class History:
         self._tenants: dict[JobId, TenantId] = {}
         self._acknowledged: dict[JobId, bool] = {}
         self._events: defaultdict[JobId, list[str]] = defaultdict(list)
+        self._paid_for: dict[JobId, Status] = {}
+        self._keys: dict[tuple[TenantId, str], JobId] = {}
         self.broken: list[str] = []
         self.cancelled: set[JobId] = set()
         # Runs that went with their microVM before any process was known to have them (adr/010).
@@ -44,9 +46,13 @@ class History:
     def unacknowledged(self, job_id: JobId) -> bool:
         return not self._statuses[job_id].terminal and not self._acknowledged[job_id]
 
+    def accept(self, tenant_id: TenantId, key: str, job_id: JobId) -> None:
+        """Note which job a caller was told of."""
+        self._demand(self._keys.get((tenant_id, key)) == job_id, f"{job_id} is not the job of its key")
+
     def check(self) -> None:
         """Demand what holds at any time between two steps."""
-        assert self.broken == []
+        assert self.broken == [], self.broken
         for tenant in self._caps:
             assert self._gate(tenant, "running") == self._running(tenant), "the gate counts what runs"
 
@@ -63,6 +69,7 @@ class History:
             told = self._item(tables.OUTBOX, self._tenants[job_id], OutboxEvent.SORT_PREFIX + event_id_of(job_id))
             assert told is not None, f"nothing was told of {job_id}"
             assert told["event_type"]["S"] == f"job.{status}"
+        assert self._paid_for == self._statuses, "the ledger has a line for each job, as it ended"
         for job_id in self.cancelled:
             assert self._statuses[job_id] is Status.CANCELLED, f"{job_id} was cancelled"
         assert [place for place in self._items.held if place[2].startswith("WAITING#")] == []
@@ -82,6 +89,9 @@ class History:
         elif table.endswith(tables.OUTBOX.name):
             # Fanning it out settles it.
             self._demand(before is None or "next_tick_at" not in image, "an end was told of twice")
+        elif sort.startswith(UsageRecord.SORT_PREFIX):
+            self._demand(before is None, "a job was paid for twice")
+            self._paid_for[JobId(image["record_id"]["S"])] = Status(image["outcome"]["S"])
 
     def _job(self, before: Item | None, after: Item | None) -> None:
         if after is None:
@@ -90,6 +100,8 @@ class History:
         job_id, status, fence = JobId(after["job_id"]["S"]), Status(after["status"]["S"]), int(after["fence"]["N"])
         if before is None:
             self._demand((status, fence) == (Status.QUEUED, 0), f"{job_id} did not begin as queued")
+            key = TenantId(after["tenant_id"]["S"]), after["metadata_json"]["S"]
+            self._demand(self._keys.setdefault(key, job_id) == job_id, f"the key of {job_id} had made another job")
         else:
             self._change(job_id, before, after)
         self._statuses[job_id] = status

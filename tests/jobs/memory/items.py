@@ -111,12 +111,15 @@ class MemoryDynamoDB:
 
     async def _made(self, operation: str, act: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         await self._trouble.before(operation)
-        answer = act()
+        answer = _answer_to(act)
         try:
             await self._trouble.after(operation)
         except AnswerLostError:
-            # Botocore asks again by itself; a transaction carries a token by which AWS knows it.
-            return answer if operation == _TRANSACTION else _repeated(act)
+            # Botocore asks again by itself; a transaction that was done carries a token by which AWS knows it.
+            if operation != _TRANSACTION or isinstance(answer, ClientError):
+                answer = _repeated(_answer_to(act))
+        if isinstance(answer, ClientError):
+            raise answer
         return answer
 
     def _get(self, call: Call) -> dict[str, Any]:
@@ -169,7 +172,7 @@ class MemoryDynamoDB:
         found = [
             item
             for (table, _, _), item in self._items.held.items()
-            if table == call["TableName"] and keys[0] in item and wanted(Bound(item, names, values))
+            if table == call["TableName"] and item.keys() >= {*keys} and wanted(Bound(item, names, values))
         ]
         forward = call.get("ScanIndexForward", True)
 
@@ -219,12 +222,18 @@ def timeout() -> ReadTimeoutError:
     return ReadTimeoutError(endpoint_url="memory")
 
 
-def _repeated(act: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+def _answer_to(act: Callable[[], dict[str, Any]]) -> dict[str, Any] | ClientError:
     try:
         return act()
     except ClientError as refused:
-        refused.response["ResponseMetadata"]["RetryAttempts"] = 1
-        raise
+        return refused
+
+
+def _repeated(answer: dict[str, Any] | ClientError) -> dict[str, Any] | ClientError:
+    """Return the answer marked as one to a repeat."""
+    if isinstance(answer, ClientError):
+        answer.response["ResponseMetadata"]["RetryAttempts"] = 1
+    return answer
 
 
 def _place(table: str, key: Mapping[str, Value]) -> Place:

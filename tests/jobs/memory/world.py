@@ -34,7 +34,8 @@ from jobs.sweep import Sweeper
 from jobs.ticks import JOBS, TickQueue
 from jobs.worker import TICK_TIMEOUT_S
 from tenancy.data_models import AgentVersion, JobRecord
-from tenancy.errors import StoreUnavailableError, TenantAccessViolation
+from tenancy.errors import ConditionFailedError, StoreUnavailableError, TenantAccessViolation
+from tenancy.idempotency import Answered, Asked, Idempotency
 from tenancy.ids import JobId, SessionId, TenantId
 from tenancy.platform_store import PlatformStore
 from tenancy.store import TenantStores
@@ -248,7 +249,7 @@ class Floor:
             runtime,
             clock=world.clock,
             metrics=world.metrics,
-            spending=(spending := FreeSpending()),
+            spending=world.spending,
         )
         self.execute = Execute(
             self.store,
@@ -260,7 +261,7 @@ class Floor:
             finish=finish,
             clock=world.clock,
             metrics=world.metrics,
-            spending=spending,
+            spending=world.spending,
             poll_s=POLL_S,
         )
         self.execute._rng = cast("random.SystemRandom", random.Random(0))  # noqa: S311 - the same in each run
@@ -284,7 +285,9 @@ class World:
         self.redis = MemoryRedis(self.clock)
         self.caps = dict(caps)
         self.suspended: set[TenantId] = set()
-        self.agents = FakeAgents(make_agent(restartable=restartable))
+        self.agent = make_agent(restartable=restartable)
+        self.agents = FakeAgents(self.agent)
+        self.spending = FreeSpending()
         self.runtime = FakeRuntime(self.clock)
         self.metrics = JobMetrics(CollectorRegistry())
         self.ticks = TickQueue(cast("ArqRedis", self.redis), clock=self.clock, metrics=self.metrics)
@@ -295,27 +298,48 @@ class World:
     async def cap_of(self, tenant_id: TenantId) -> int:
         return 0 if tenant_id in self.suspended else self.caps[tenant_id]
 
-    async def submit(self, tenant_id: TenantId, body: bytes, process: Process | None = None) -> JobRecord | None:
-        """Return the job that was accepted; None where the caller was told to try again."""
+    async def submit(
+        self, tenant_id: TenantId, body: bytes, process: Process | None = None, *, key: str | None = None
+    ) -> JobRecord | None:
+        """Return the job accepted under an Idempotency-Key (digits); None where the caller was told to try again."""
         # Ids of one millisecond sort by chance.
         await self.clock.advance(0.001)
-        agent = self.agents.agent
-        assert agent is not None
+        process, key = process or Process(), key or f"-{len(self.jobs) + 1}"
+        book, asked = Idempotency(stores_of(self.items, process), self.clock), Asked(tenant_id, "submit", key, "same")
         try:
-            job = await Floor(self, process or Process()).queue.submit(
-                make_context(tenant_id),
-                agent,
+            job = await self._known(book, asked) or await self._new(asked, body, process, book)
+        except StoreUnavailableError:
+            return None
+        self.history.accept(tenant_id, key, job.job_id)
+        if job.job_id not in [known.job_id for known in self.jobs]:
+            self.jobs.append(job)
+        return job
+
+    async def _known(self, book: Idempotency, asked: Asked) -> JobRecord | None:
+        """Return the job that was made under a key."""
+        record = await book.find(asked)
+        answer = None if record is None else (await book.answer(record)).body
+        if answer is None:
+            return None
+        return await JobStore(stores_of(self.items)).get(asked.tenant_id, JobId(answer.decode()), consistent=True)
+
+    async def _new(self, asked: Asked, body: bytes, process: Process, book: Idempotency) -> JobRecord:
+        try:
+            return await Floor(self, process).queue.submit(
+                make_context(asked.tenant_id),
+                self.agent,
                 body=body,
                 principal="sub-1",
                 request_id="req-1",
-                metadata_json=None,
+                metadata_json=asked.key,
                 webhook_id=None,
                 traceparent=None,
+                also=lambda job: (book.beside(asked, Answered(202, {}, job.job_id.encode())),),
             )
-        except StoreUnavailableError:
-            return None
-        self.jobs.append(job)
-        return job
+        except ConditionFailedError:
+            known = await self._known(book, asked)
+            assert known is not None
+            return known
 
     async def cancel(self, job: JobRecord, process: Process | None = None) -> Cancellation | None:
         """Return the cancel as it was acknowledged; None where the caller was told to try again."""
@@ -338,7 +362,7 @@ class World:
     async def sweep(self, process: Process | None = None) -> None:
         """Sweep, as the process that was elected or as another that thinks so."""
         sweeper = (self._sweeping if process is None else Floor(self, process)).sweeper
-        with suppress(StoreUnavailableError, QueueUnavailableError):
+        with suppress(StoreUnavailableError, QueueUnavailableError, WorkerKilledError):
             await sweeper.sweep()
 
     async def go_on(self, process: Process) -> None:
@@ -382,6 +406,7 @@ class World:
         """End all trouble, and let time pass until every job has ended and nothing is due, `within_s` at most."""
         self.redis.away = False
         self.suspended.clear()
+        self.agents.agent = self.agent
         for process in tuple(self.standing):
             await self.go_on(process)
         end_s = self.clock.monotonic() + within_s

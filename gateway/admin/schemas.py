@@ -23,11 +23,21 @@ from gateway.schemas import (
     prose,
     shaped,
 )
-from tenancy.data_models import IdentityBinding, Redaction, Tenant, TenantStatus
+from tenancy.data_models import (
+    REDACTION_NAME,
+    REDACTION_PATTERN_MAX,
+    REDACTION_PATTERNS,
+    IdentityBinding,
+    Redaction,
+    RedactionPattern,
+    Tenant,
+    TenantStatus,
+)
 from tenancy.ids import parse_tenant_id
 from tenancy.tiers import LimitOverrides, Tier, limits_of
 
 BINDINGS_AT_ONCE: Final = 20
+REDACTION_NAME_MAX: Final = 40
 DIRECTORY_PATTERN: Final = "^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$"
 CLIENT_PATTERN: Final = "^[A-Za-z0-9._-]{1,64}$"
 _ID: Final = "^[a-z](?:[a-z0-9-]{1,30}[a-z0-9])$"
@@ -43,7 +53,7 @@ _LIMITS: Final = {
     "replay_seconds": "replay_s",
 }
 
-_CHANGEABLE: Final = ("tier", "limits", "monthly_budget_microusd", "redaction")
+_CHANGEABLE: Final = ("tier", "limits", "monthly_budget_microusd", "redaction", "redaction_patterns")
 
 
 def _checked_id(text: str) -> str:
@@ -105,6 +115,31 @@ class NewBindingRequest(BindingRequest):
     reason: Reason = "bound"
 
 
+class RedactionPatternView(WireModel):
+    """What is found in answers beside the built-in kinds: `[REDACTED:name]` stands in place of a match."""
+
+    name: Annotated[str, Field(pattern=REDACTION_NAME, max_length=REDACTION_NAME_MAX)]
+    pattern: Annotated[
+        str,
+        Field(
+            min_length=1,
+            max_length=REDACTION_PATTERN_MAX,
+            description="In RE2's syntax, of finite width.",
+            json_schema_extra={"format": "regex"},
+        ),
+    ]
+
+    def stored(self) -> RedactionPattern:
+        """Return it as a tenant holds it."""
+        return RedactionPattern(name=self.name, pattern=self.pattern)
+
+
+RedactionPatterns = Annotated[
+    tuple[RedactionPatternView, ...],
+    Field(max_length=REDACTION_PATTERNS, description="All of them: those not named are dropped."),
+]
+
+
 class NewTenantRequest(WireModel):
     """A tenant to be created."""
 
@@ -114,6 +149,7 @@ class NewTenantRequest(WireModel):
     limits: LimitsRequest = LimitsRequest()
     monthly_budget_microusd: Budget | None = None
     redaction: Redaction = "off"
+    redaction_patterns: RedactionPatterns = ()
     bindings: Annotated[tuple[BindingRequest, ...], Field(max_length=BINDINGS_AT_ONCE)] = ()
     reason: Reason = "created"
 
@@ -129,10 +165,11 @@ class TenantPatchRequest(WireModel):
     limits: LimitsRequest | None = Field(default=None, description="Null takes every override away.")
     monthly_budget_microusd: Budget | None = Field(default=None, description="Null takes the ceiling away.")
     redaction: Redaction | None = Field(default=None, json_schema_extra=never_null)
+    redaction_patterns: RedactionPatterns | None = Field(default=None, json_schema_extra=never_null)
     version: Version | None = None
     reason: Reason
 
-    _said = field_validator("tier", "redaction", mode="before")(said)
+    _said = field_validator("tier", "redaction", "redaction_patterns", mode="before")(said)
 
     @model_validator(mode="after")
     def _changes_something(self) -> "TenantPatchRequest":
@@ -148,6 +185,8 @@ class TenantPatchRequest(WireModel):
         }
         if "limits" in said:
             update["limits"] = LimitOverrides() if self.limits is None else self.limits.over(tenant.limits)
+        if self.redaction_patterns is not None:
+            update["redaction_patterns"] = tuple(pattern.stored() for pattern in self.redaction_patterns)
         return tenant.model_copy(update=update)
 
 
@@ -194,6 +233,9 @@ class AdminTenantView(WireModel):
     overrides: "OverridesView"
     monthly_budget_microusd: Count | None
     redaction: Redaction
+    redaction_patterns: Annotated[
+        tuple[RedactionPatternView, ...], Field(json_schema_extra={"maxItems": REDACTION_PATTERNS})
+    ]
     version: Count
     created_at: Timestamp
     updated_at: Timestamp
@@ -212,6 +254,9 @@ class AdminTenantView(WireModel):
             overrides=OverridesView(**{wire: getattr(tenant.limits, stored) for wire, stored in _LIMITS.items()}),
             monthly_budget_microusd=tenant.monthly_budget_microusd,
             redaction=tenant.redaction,
+            redaction_patterns=tuple(
+                RedactionPatternView(name=own.name, pattern=own.pattern) for own in tenant.redaction_patterns
+            ),
             version=tenant.version,
             created_at=tenant.created_at,
             updated_at=tenant.updated_at,

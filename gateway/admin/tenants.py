@@ -11,6 +11,7 @@ from aiohttp import web
 
 from gateway.admin.bindings import BindingAdmin
 from gateway.admin.paths import TENANT, TENANTS_CURSOR, cursor_after, known, tenant_before, tenant_of
+from gateway.admin.redaction import require_usable
 from gateway.admin.schemas import (
     AdminTenantView,
     BindingRequest,
@@ -171,9 +172,11 @@ class TenantAdmin:
             limits=asked.limits.over(LimitOverrides()),
             monthly_budget_microusd=asked.monthly_budget_microusd,
             redaction=asked.redaction,
+            redaction_patterns=tuple(pattern.stored() for pattern in asked.redaction_patterns),
             created_at=now,
             updated_at=now,
         )
+        await require_usable(tenant.redaction_patterns)
         await self.bindings.require_free(asked.bindings)
         await self.registry.create(tenant)
         self.trail.changed(request, actor, "tenant.create", asked.reason, before=None, after=tenant)
@@ -191,6 +194,7 @@ class TenantAdmin:
         """Change what is named of a tenant."""
         tenant_id = tenant_of(request)
         asked = await read_body(TenantPatchRequest, request)
+        await require_usable([pattern.stored() for pattern in asked.redaction_patterns or ()])
         with known():
             changed = await self.registry.update(tenant_id, asked.applied, version=asked.version)
         return self._told(request, actor, "tenant.update", asked.reason, changed)

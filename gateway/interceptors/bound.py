@@ -12,7 +12,9 @@ from typing import Final, TypeVar
 
 from gateway.interceptors.chain import INPUT_SCHEMA, REDACT, Chain, guarded
 from gateway.interceptors.decisions import Decisions, OnDecision
+from gateway.interceptors.errors import PatternRefusedError
 from gateway.interceptors.input_schema import InputSchema
+from gateway.interceptors.patterns import compile_pattern
 from gateway.interceptors.prompt_guard import PhraseGuard, PromptGuard
 from gateway.interceptors.redact import Redactor
 from gateway.interceptors.rules import Policy, TenantPattern
@@ -80,9 +82,24 @@ class Interceptors:
         return schema
 
 
-async def check_patterns(patterns: Sequence[RedactionPattern]) -> None:
-    """Raise PatternRefusedError where a tenant's patterns cannot be used, each by itself and all together."""
-    await asyncio.to_thread(Redactor, Policy("redact", _patterns(patterns)))
+async def refused_patterns(patterns: Sequence[RedactionPattern]) -> dict[int, str]:
+    """Return which of a tenant's patterns cannot be used, by their places, and why."""
+    return await asyncio.to_thread(_refused, _patterns(patterns))
+
+
+def _refused(patterns: tuple[TenantPattern, ...]) -> dict[int, str]:
+    refused = {}
+    for at, pattern in enumerate(patterns):
+        try:
+            compile_pattern(pattern.name, pattern.pattern)
+        except PatternRefusedError as error:
+            refused[at] = error.reason
+    if patterns and not refused:
+        try:
+            Redactor(Policy("redact", patterns))
+        except PatternRefusedError as error:
+            refused[len(patterns) - 1] = error.reason
+    return refused
 
 
 def _keep(kept: OrderedDict[K, V], used: K, size: int) -> None:

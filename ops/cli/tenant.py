@@ -37,6 +37,11 @@ class Format(StrEnum):
     JSON = "json"
 
 
+class _Pattern(BaseModel):
+    name: str
+    pattern: str
+
+
 class Redaction(StrEnum):
     """What happens to personal data in answers."""
 
@@ -58,6 +63,7 @@ class _Shown(BaseModel):
     limits: dict[str, int | None]
     monthly_budget_microusd: int | None
     redaction: str
+    redaction_patterns: tuple[_Pattern, ...]
     version: int
     updated_at: str
 
@@ -89,6 +95,12 @@ Limits = Annotated[
 ]
 Budget = Annotated[
     str | None, typer.Option("--budget-microusd", metavar="NUMBER", help="A month's ceiling; none takes it away.")
+]
+Patterns = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--redaction-pattern", metavar="NAME=PATTERN", help="Found in answers too; all of them, or none to drop them."
+    ),
 ]
 Issuer = Annotated[str, typer.Option(help="The tokens' `iss`.")]
 Directory = Annotated[str, typer.Option(help="The tokens' `tid`.")]
@@ -148,6 +160,7 @@ def create(
     limit: Limits = None,
     budget: Budget = None,
     redaction: Annotated[Redaction, typer.Option(help="Personal data in answers.")] = Redaction.OFF,
+    pattern: Patterns = None,
     issuer: Annotated[str | None, typer.Option(help="The tokens' `iss` of an application to bind.")] = None,
     directory: Annotated[str | None, typer.Option(help="Its `tid`.")] = None,
     client_id: Annotated[str | None, typer.Option(help="Its `azp` or `appid`.")] = None,
@@ -165,6 +178,7 @@ def create(
         "tier": tier.value,
         "limits": _limits(limit),
         "redaction": redaction.value,
+        "redactionPatterns": _patterns(pattern),
         "bindings": [{"issuer": issuer, "directory": directory, "clientId": client_id}] if all(parts) else [],
         "reason": reason,
     }
@@ -182,6 +196,7 @@ def update(
     limit: Limits = None,
     budget: Budget = None,
     redaction: Annotated[Redaction | None, typer.Option(help="Personal data in answers.")] = None,
+    pattern: Patterns = None,
     version: Annotated[
         int | None, typer.Option("--if-version", help="Change it only if it still has this version.")
     ] = None,
@@ -197,6 +212,8 @@ def update(
         body["monthlyBudgetMicrousd"] = _number_or_none(budget)
     if redaction is not None:
         body["redaction"] = redaction.value
+    if pattern:
+        body["redactionPatterns"] = _patterns(pattern)
     if version is not None:
         body["version"] = version
     _print(connected().call("PATCH", f"/tenants/{quote(tenant)}", body=body), output)
@@ -243,6 +260,18 @@ def _limits(said: list[str] | None) -> dict[str, JsonValue]:
     return limits
 
 
+def _patterns(said: list[str] | None) -> list[JsonValue]:
+    if said == ["none"]:
+        return []
+    patterns: list[JsonValue] = []
+    for one in said or ():
+        name, equals, pattern = one.partition("=")
+        if not equals:
+            raise typer.BadParameter(f"{one!r} is not NAME=PATTERN", param_hint="--redaction-pattern")
+        patterns.append({"name": name, "pattern": pattern})
+    return patterns
+
+
 def _print(answer: JsonValue, output: Format) -> None:
     if output is Format.JSON:
         _print_json(answer)
@@ -259,6 +288,7 @@ def _print(answer: JsonValue, output: Format) -> None:
         ("limits", limits),
         ("budget", budget),
         ("redaction", tenant.redaction),
+        *(("", escape(f"{own.name}  {own.pattern}")) for own in tenant.redaction_patterns),
         ("version", f"{tenant.version}, of {tenant.updated_at}"),
     ):
         table.add_row(f"[dim]{label}[/]", text)

@@ -53,9 +53,12 @@ def test_a_tenants_life_from_the_command_line(run: Run, stack: Stack, name: str)
     assert (made["status"], made["limits"]["runningJobs"], made["version"]) == ("active", 3, 0)
     assert [one["clientId"] for one in shown(run, "show", name)["bindings"]] == ["back-office"]
     changes = ("--tier", "standard", "--limit", "runningJobs=none", "--budget-microusd", "5000", "--redaction", "block")
-    changed = shown(run, "update", name, *changes, "--if-version", "0", "--reason", "upgrade")
+    own = ("--redaction-pattern", "ticket=T=[0-9]{4}", "--redaction-pattern", "badge=B[0-9]{6}")
+    changed = shown(run, "update", name, *changes, *own, "--if-version", "0", "--reason", "upgrade")
     assert changed["overrides"]["runningJobs"] is None
     assert (changed["tier"], changed["monthlyBudgetMicrousd"], changed["redaction"]) == ("standard", 5000, "block")
+    patterns = [{"name": "ticket", "pattern": "T=[0-9]{4}"}, {"name": "badge", "pattern": "B[0-9]{6}"}]
+    assert changed["redactionPatterns"] == patterns
     assert shown(run, "suspend", name, "--reason", "unpaid")["status"] == "suspended"
     assert shown(run, "reinstate", name, "--reason", "paid")["status"] == "active"
     assert run("unbind", name, *application, "--reason", "retired").stdout == f"back-office speaks for {name} no more\n"

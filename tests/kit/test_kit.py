@@ -30,11 +30,24 @@ async def test_a_job_runs_once_however_often_it_is_started(agents: Agents) -> No
     assert await agents.count("once") == 1
 
 
-async def test_a_job_keeps_its_session_busy_until_it_ends(agents: Agents) -> None:
+async def test_a_job_keeps_its_session_busy_until_its_end_was_told(agents: Agents) -> None:
     await agents.ask("probe", "start", "busy", {"name": "busy", "do": "wait"})
     assert await agents.ping("probe") == "HealthyBusy"
     await agents.happen("busy.go")
-    await ended(agents, "busy")
+    told = await ended(agents, "busy")
+    assert (told["state"], told["ping"]) == ("succeeded", "Healthy")
+    assert await agents.ping("probe") == "Healthy"
+
+
+async def test_a_job_that_ended_while_nobody_asked_keeps_its_session_until_somebody_does(agents: Agents) -> None:
+    await agents.ask("probe", "start", "unread", {"name": "unread", "do": "wait"})
+    await agents.happen("unread.go")
+    await agents.until("unread.end")
+    # One after it on the same loop has ended too: the first one's end is settled.
+    await agents.ask("probe", "start", "later", {"name": "later", "do": "raise"})
+    await ended(agents, "later")
+    assert await agents.ping("probe") == "HealthyBusy"
+    assert (await ended(agents, "unread"))["state"] == "succeeded"
     assert await agents.ping("probe") == "Healthy"
 
 

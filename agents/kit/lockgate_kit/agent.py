@@ -27,6 +27,8 @@ from lockgate_kit.turn import Job, Turn
 from lockgate_kit.work import StoppedError, Work, WorkLoop
 
 STOP_WAIT_S = 0.8
+# How long the end of a job that nobody has asked for yet keeps the session: whoever asks may be away for a while.
+UNREAD_S = 3600.0
 # A handler that blocks the loop holds up who attaches.
 ATTACH_WAIT_S = 10.0
 
@@ -41,6 +43,8 @@ class Agent:
         self.app.entrypoint(self._entry)
         self._loop = WorkLoop()
         self._registry = Registry()
+        # The SDK's tasks of jobs whose end nobody has been told of.
+        self._unread: dict[str, int] = {}
         self._sync: Callable[..., Any] | None = None
         self._sync_awaits = False
         self._stream: Callable[..., AsyncGenerator[object, None]] | None = None
@@ -142,6 +146,8 @@ class Agent:
             work = known.stop(ref)
             if work is not None:
                 work.wait(STOP_WAIT_S)
+        if work is not None and work.outcome.done():
+            self._read(ref)
         ping = self.app.get_current_ping_status().value
         # A start that yields no work was refused: the ref had been stopped.
         text = state_json(known.boot_id, ref, work, ping, stopped_before=action is Action.START)
@@ -154,13 +160,20 @@ class Agent:
 
         def start() -> Work:
             work = _work(Job(ref, session_id, door_of(token)))
+            loop = self._loop.get()
             # AgentCore keeps the session while the SDK counts a task, and reports HealthyBusy.
-            task = self.app.add_async_task(ref)
-            work.outcome.add_done_callback(lambda _: self.app.complete_async_task(task))
-            work.start(self._loop.get(), lambda: _as_json(handler(payload, work.turn)))
+            self._unread[ref] = self.app.add_async_task(ref)
+            work.outcome.add_done_callback(lambda _: loop.call_later(UNREAD_S, self._read, ref))
+            work.start(loop, lambda: _as_json(handler(payload, work.turn)))
             return work
 
         return self._registry.start_job(ref, start)
+
+    def _read(self, ref: str) -> None:
+        """Let AgentCore end the session once it is idle: the job's end was told, or waited for long enough."""
+        task = self._unread.pop(ref, None)
+        if task is not None:
+            self.app.complete_async_task(task)
 
     def _modes(self) -> str:
         handlers = {"sync": self._sync, "stream": self._stream, "jobs": self._job}

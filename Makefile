@@ -13,6 +13,7 @@ SECONDS ?= 1
 STREAMS ?= 500
 JOBS ?= 100
 JOB_S ?= 180
+LIVE_JOBS ?= 4000
 
 # $(call install,what,where,lock,extra): an environment is exactly what its lock file says, hashes checked.
 define install
@@ -121,6 +122,10 @@ bench: install ## measure what Lockgate costs, beside proxies that do nothing (R
 .PHONY: bench-crowd
 bench-crowd: install ## many streams through one process, one read slowly: what they hold (STREAMS=500)
 	@$(BIN)/python -m tests.bench.crowd --streams $(STREAMS)
+
+.PHONY: bench-jobs
+bench-jobs: install ## ticks, lag and deliveries of workers over a store in memory (some minutes; LIVE_JOBS=4000)
+	@$(BIN)/python -m tests.bench.jobs --jobs $(LIVE_JOBS)
 
 .PHONY: chaos
 chaos: install ## break a whole stack on purpose and judge what is left (SEED= JOBS=100 SECONDS=120)

@@ -1,7 +1,8 @@
 """Cancelling an invocation, whichever process serves it.
 
 The order is stored first, then announced: the process that serves the invocation ends it. Should that process be
-gone, or not hear, the order is carried out here: the runtime session is stopped and the record closed.
+gone, or not hear, the runtime session is stopped here. Whoever serves it sees its answer break and finds the order;
+who takes it over from a process that has died finds it as well. So there is one who writes how it ended.
 """
 
 import asyncio
@@ -18,7 +19,6 @@ from gateway.errors import NotFoundError
 from gateway.invoke import Stopper
 from gateway.journal import Journal
 from gateway.live import LiveInvocations
-from tenancy import tables
 from tenancy.changes import ChangeFeed
 from tenancy.clock import Clock
 from tenancy.data_models import InvocationRecord, Status
@@ -99,7 +99,7 @@ class Cancellations:
             self._live.cancel(parse_tenant_id(tenant), parse_invocation_id(invocation))
 
     async def _follow(self, ordered: InvocationRecord) -> None:
-        """Carry the order out here if nobody else did."""
+        """Stop the agent here if nobody else did."""
         await self._clock.sleep(PATIENCE_S)
         with suppress(AgentUnknownError, RuntimeFaultError, StoreUnavailableError):
             record = await self.find(ordered.tenant_id, ordered.invocation_id)
@@ -107,15 +107,3 @@ class Cancellations:
                 return
             _log.warning("cancel carried out for another process", tenant=record.tenant_id, id=record.invocation_id)
             await self._stopper.stop(await self._catalog.get(record.agent, record.agent_version), record.session_id)
-            with suppress(ConditionFailedError):
-                await self._stores.db(record.tenant_id).update(
-                    InvocationRecord,
-                    record.key(),
-                    {
-                        "status": Status.CANCELLED.value,
-                        "ended_at": self._clock.now().isoformat(),
-                        tables.OPEN_INDEX.partition_key: None,
-                        tables.OPEN_INDEX.sort_key: None,
-                    },
-                    condition=_RUNNING,
-                )

@@ -304,6 +304,8 @@ class RequestPath:
                 verdict = await self._verdict(run.record, end)
                 try:
                     if not (verdict.agent_ended or run.over):
+                        # The agent of a process that was paused for too long may work for another one by now.
+                        await self.standing.settled()
                         await self._stop(invocation)
                 finally:
                     # A process that has to end does not wait for a stop that hangs.

@@ -19,7 +19,6 @@ from tenancy import tables
 from tenancy.clock import Clock
 from tenancy.data_models import InvocationRecord, ProcessLease, Status, open_partition
 from tenancy.errors import ConditionFailedError, StoreUnavailableError
-from tenancy.ids import TenantId
 from tenancy.platform_store import Owed
 from tenancy.store import TenantStores
 
@@ -28,6 +27,8 @@ LOOK_S: Final = 3.0
 _PAGE: Final = 200
 _AT_ONCE: Final = 20
 RETRY_S: Final = 0.5
+# What this process carries on when it ends has been told to end before: this is for its last words.
+END_S: Final = 3.0
 
 # Brings an invocation that this process has taken over to its end.
 Carry = Callable[[InvocationRecord], Awaitable[None]]
@@ -55,6 +56,7 @@ class Orphans:
         *,
         process: str,
         clock: Clock,
+        resting: Callable[[], bool],
         metrics: CollectorRegistry,
     ) -> None:
         self._watch = watch
@@ -63,7 +65,9 @@ class Orphans:
         self._carry = carry
         self._process = process
         self._clock = clock
-        self._carried: dict[tuple[TenantId, str], asyncio.Task[None]] = {}
+        # Whether this process takes over nothing more.
+        self._resting = resting
+        self._carried: set[asyncio.Task[None]] = set()
         self._dead = Counter("lockgate_processes_dead_total", "Gateway processes found dead", registry=metrics)
         self._taken = Counter(
             "lockgate_invocations_taken_over_total", "Invocations taken over from dead processes", registry=metrics
@@ -71,15 +75,18 @@ class Orphans:
 
     @asynccontextmanager
     async def looking(self) -> AsyncIterator[None]:
-        """Look until the block ends; what is carried on then is ended with it."""
+        """Look until the block ends; what is carried on then has END_S to end, and is left to others after that."""
         looker = asyncio.get_running_loop().create_task(self._run(), context=Context())
         try:
             yield
         finally:
-            tasks = (looker, *self._carried.values())
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            looker.cancel()
+            await asyncio.gather(looker, return_exceptions=True)
+            if carried := tuple(self._carried):
+                await asyncio.wait(carried, timeout=END_S)
+                for task in carried:
+                    task.cancel()
+                await asyncio.gather(*carried, return_exceptions=True)
 
     async def look(self) -> int:
         """Take over what has been left; return how much that was. Raises StoreUnavailableError."""
@@ -100,6 +107,8 @@ class Orphans:
     async def _run(self) -> None:
         while True:
             await self._clock.sleep(LOOK_S)
+            if self._resting():
+                continue
             try:
                 await self.look()
             except StoreUnavailableError as away:
@@ -124,33 +133,37 @@ class Orphans:
         return number
 
     async def _take(self, dead: str, owed: Owed) -> bool:
+        record, unsure = None, False
         while True:
             try:
-                record = await self._claimed(dead, owed)
+                record = await self._claimed(dead, owed, unsure=unsure)
             except StoreUnavailableError:
                 # It may have been taken all the same: nobody else would see it then.
+                unsure = True
                 await self._clock.sleep(RETRY_S)
             else:
                 break
-        place = (owed.tenant_id, owed.record_id)
-        if record is None or place in self._carried:
+        if record is None:
             return False
         self._taken.inc()
         # Outlives this look, and acts for a tenant of its own.
         task = asyncio.get_running_loop().create_task(self._carry_on(record), context=Context())
-        self._carried[place] = task
-        task.add_done_callback(lambda _: self._carried.pop(place))
+        self._carried.add(task)
+        task.add_done_callback(self._carried.discard)
         return True
 
-    async def _claimed(self, dead: str, owed: Owed) -> InvocationRecord | None:
-        """Return an invocation that is this process's to carry on from now; None where it is not."""
+    async def _claimed(self, dead: str, owed: Owed, *, unsure: bool) -> InvocationRecord | None:
+        """Return an invocation that is this process's to carry on from now; None where it is not.
+
+        `unsure` says that it may have been taken already, by a write whose answer was lost.
+        """
         db, key = self._stores.db(owed.tenant_id), InvocationRecord.key_of(owed.tenant_id, owed.record_id)
         mine = {"process": self._process, tables.OPEN_INDEX.partition_key: open_partition(self._process)}
         condition = Attr("process").eq(dead) & Attr("status").eq(Status.RUNNING.value)
         try:
             return await db.update(InvocationRecord, key, mine, add={"fence": 1}, condition=condition)
         except ConditionFailedError:
-            record = await db.get(InvocationRecord, key, consistent=True)
+            record = await db.get(InvocationRecord, key, consistent=True) if unsure else None
         mine_already = record is not None and record.process == self._process and not record.status.terminal
         return record if mine_already else None
 

@@ -10,6 +10,7 @@ import asyncio
 import secrets
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from contextvars import Context
 from dataclasses import dataclass
 from typing import Final, Protocol
 
@@ -68,9 +69,14 @@ class Standing:
         self._renewer: asyncio.Task[None] | None = None
 
     @property
+    def sure_s(self) -> float:
+        """For how many seconds from now no other process can take this one for dead; 0 where one may have."""
+        return 0.0 if self.lost.is_set() else max(0.0, self._renewed_s + SURE_S - self._clock.monotonic())
+
+    @property
     def sure(self) -> bool:
         """Whether no other process can have taken this one for dead."""
-        return not self.lost.is_set() and self._clock.monotonic() - self._renewed_s < SURE_S
+        return self.sure_s > 0
 
     async def settled(self) -> None:
         """Wait until it is sure, if it is not: a process that was paused may have been taken for dead."""
@@ -81,9 +87,8 @@ class Standing:
     @asynccontextmanager
     async def held(self) -> AsyncIterator[None]:
         """Keep the lease for the block."""
-        with suppress(StoreUnavailableError):
-            await self._renew()
-        self._renewer = asyncio.get_running_loop().create_task(self._keep())
+        pause_s = await self._renewed_or_not()
+        self._renewer = asyncio.get_running_loop().create_task(self._keep(pause_s), context=Context())
         try:
             yield
         finally:
@@ -102,24 +107,34 @@ class Standing:
             self._renewer.cancel()
             await asyncio.gather(self._renewer, return_exceptions=True)
 
-    async def _keep(self) -> None:
+    async def _keep(self, pause_s: float) -> None:
         while not self.lost.is_set():
-            # Also right after a pause: the clock has gone on.
-            late = self._clock.monotonic() - self._renewed_s >= RENEW_S + RETRY_S
-            await self._clock.sleep(RETRY_S if late else RENEW_S)
-            with suppress(StoreUnavailableError):
-                await self._renew()
+            await self._clock.sleep(pause_s)
+            pause_s = await self._renewed_or_not()
 
-    async def _renew(self) -> None:
+    async def _renewed_or_not(self) -> float:
+        """Try to renew, and return after how many seconds to do so again."""
+        try:
+            async with asyncio.timeout(RENEW_S):
+                return RENEW_S if await self._renew() else RETRY_S
+        except (StoreUnavailableError, TimeoutError):
+            _log.warning("lease not renewed", process=self.process)
+        except Exception:
+            # The boundary of one try: without a next one the process would never write again.
+            _log.exception("renewing crashed", process=self.process)
+        return RETRY_S
+
+    async def _renew(self) -> bool:
         began_s, seen = self._clock.monotonic(), self._lease
         lease = ProcessLease(process=self.process, record_version=secrets.token_hex(8), lease_s=LEASE_S)
         try:
             await self._leases.put_process(lease, seen=seen)
         except ConditionFailedError:
             if not await self._written(lease, seen):
-                return
+                return False
         self._lease, self._renewed_s = lease, began_s
         self._renewed.set()
+        return True
 
     async def _written(self, lease: ProcessLease, seen: ProcessLease | None) -> bool:
         """Tell whether a lease that was refused stands all the same, its answer having been lost the first time."""

@@ -93,6 +93,8 @@ def begun(
         metadata_json=None if metadata is None else orjson.dumps(metadata).decode(),
         process=served.process,
         detached=served.detached,
+        input_bytes=len(body.input_json),
+        budget_microusd=body.request.budget_microusd,
         ttl=int((now + KEPT).timestamp()),
     )
 

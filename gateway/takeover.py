@@ -6,6 +6,7 @@ for what is held back at a cut depends on what came before. Anything else has en
 `stream_interrupted`, and so does the terminal event of its log. Nobody reads here; who had read goes on at any process.
 """
 
+import asyncio
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, aclosing, suppress
 from dataclasses import dataclass
 from typing import Final, Protocol
@@ -35,18 +36,21 @@ from gateway.run import Run
 from gateway.sse import EventStream
 from gateway.streamlog import StreamLog, StreamLogs
 from tenancy.clock import Clock
-from tenancy.data_models import AgentVersion, Failure, InvocationRecord, Mode, Status, Tenant
+from tenancy.data_models import AgentVersion, Failure, InvocationRecord, Mode, Status, Tenant, UsageRecord
 from tenancy.errors import StoreUnavailableError
 from tenancy.ids import InvocationId, SessionId
 from tenancy.ledger import line_of
 from tenancy.meters import Meters
 from tenancy.registry import TenantRegistry
 from tenancy.slots import Slots
+from tenancy.store import TenantStores
 from tenancy.tiers import limits_of
 
 # An agent is asked again for so long: it waits a minute for somebody to attach.
 ATTACH_S: Final = 30.0
 RETRY_S: Final = 1.0
+# How long the log of a dead process is read for, at most.
+READ_S: Final = 10.0
 _DATA: Final = b"\ndata: "
 _CHUNK: Final = b"event: agent.chunk"
 _ENDS: Final = {
@@ -81,6 +85,7 @@ class Takeovers:
 
     catalog: Catalog
     tenants: TenantRegistry
+    stores: TenantStores
     turns: Turns
     slots: Slots
     journal: Journal
@@ -107,13 +112,15 @@ class Takeovers:
                 turn = self.turns.turn(record.tenant_id, record.session_id, record.invocation_id, fresh=True)
                 await stack.enter_async_context(turn)
             ran_s = (self.clock.now() - record.created_at).total_seconds()
-            meter = self.meters.resumed(tenant, agent, ran_s=ran_s)
+            meter = self.meters.resumed(
+                tenant, agent, input_bytes=record.input_bytes, cap=record.budget_microusd, ran_s=ran_s
+            )
             stack.callback(self.meters.close, meter)
             run = Run(record, meter, self.clock.monotonic)
             verdict = await (
                 self._stream(run, tenant, agent) if record.mode is Mode.STREAM else self._ended(run, tenant, agent)
             )
-            self._close(run, tenant, agent, verdict)
+            await self._close(run, tenant, agent, verdict)
 
     async def _tenant(self, record: InvocationRecord) -> Tenant:
         while True:
@@ -160,13 +167,30 @@ class Takeovers:
             async with self.live.serving(record.tenant_id, record.invocation_id, max(0.0, left_s)) as live:
                 run.meter.on_over = lambda _: live.end(InvocationOverBudgetError)
                 await self.tenants.require_active(record.tenant_id)
-                _require_wanted(record)
+                await self._require_wanted(record)
                 await self._resumed(run, tenant, agent, events)
         except Exception as failure:
             if agent is not None and not isinstance(failure, AgentFailedError):
                 await self._stop(record, agent)
-            return judge(failure)
+            return judge(await self._cause(record, failure))
         return judge(None)
+
+    async def _cause(self, record: InvocationRecord, failure: Exception) -> Exception:
+        """Return what ended an invocation: an answer that broke may have been cancelled elsewhere."""
+        if isinstance(failure, RuntimeFaultError):
+            try:
+                await self._require_wanted(record)
+            except InvocationCancelledError as cancelled:
+                return cancelled
+        return failure
+
+    async def _require_wanted(self, record: InvocationRecord) -> None:
+        """Raise InvocationCancelledError where its tenant has cancelled it, before or after its process died."""
+        with suppress(StoreUnavailableError):
+            newest = await self.stores.db(record.tenant_id).get(InvocationRecord, record.key(), consistent=True)
+            record = newest or record
+        if record.cancel_requested_at is not None:
+            raise InvocationCancelledError
 
     async def _resumed(self, run: Run, tenant: Tenant, agent: AgentVersion | None, events: EventStream | None) -> None:
         """Pass on what follows the last chunk on record; raises StreamInterruptedError where nothing can."""
@@ -216,13 +240,13 @@ class Takeovers:
         logged, after = _Logged(), 0
         if not log.last_id:
             return logged
-        with suppress(ReplayExpiredError):
-            async with aclosing(self.replays.follow(log.place, 0)) as following:
+        with suppress(ReplayExpiredError, TimeoutError):
+            async with asyncio.timeout(READ_S), aclosing(self.replays.follow(log.place, 0)) as following:
                 async for frames in following:
                     logged, after = _with(logged, frames), frames.last
                     if after >= log.last_id:
                         return logged
-        # Its beginning is gone: the first event tells of the beginning, each other one holds a chunk.
+        # Its beginning is not to be had: the first event tells of the beginning, each other one holds a chunk.
         return _Logged(log.last_id - 1)
 
     async def _stop(self, record: InvocationRecord, agent: AgentVersion) -> None:
@@ -231,20 +255,25 @@ class Takeovers:
             if not confirmed:
                 await self.stopper.stop(agent, record.session_id)
 
-    def _close(self, run: Run, tenant: Tenant, agent: AgentVersion | None, verdict: Verdict) -> None:
+    async def _close(self, run: Run, tenant: Tenant, agent: AgentVersion | None, verdict: Verdict) -> None:
         final = closed(run.record, verdict, run.meter.chunks, run.meter.answer_bytes, self.clock.now())
-        # What it used until its process died is an estimate: by its time, and by what its log holds.
-        price = None if agent is None else agent.price
-        line = line_of(final, price, run.meter.used(), self.clock.now())
-        self.journal.put(line)
-        run.meter.settle(line.cost_microusd)
+        # Without the agent's own word it is an estimate: by its time, and by what its log holds.
+        line = line_of(final, None if agent is None else agent.price, run.meter.used(), self.clock.now())
+        if not await self._is_settled(line):
+            self.journal.put(line)
+            run.meter.settle(line.cost_microusd)
         self.journal.put(final, soon=True)
         self.report(final, Passage(run.lasted_s, run.first_byte_s, "", tenant.tier, ""))
 
-
-def _require_wanted(record: InvocationRecord) -> None:
-    if record.cancel_requested_at is not None:
-        raise InvocationCancelledError
+    async def _is_settled(self, line: UsageRecord) -> bool:
+        """Tell whether the process that died had written what it cost: how it ended is written after that."""
+        while True:
+            try:
+                known = await self.stores.db(line.tenant_id).get(UsageRecord, line.key(), consistent=True)
+            except StoreUnavailableError:
+                await self.clock.sleep(RETRY_S)
+            else:
+                return known is not None
 
 
 def _after(known: int, write: Write) -> Write:

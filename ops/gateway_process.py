@@ -137,7 +137,7 @@ async def _journal(stack: AsyncExitStack, base: Floor) -> tuple[Standing, Journa
     standing = Standing(base.platform, base.clock)
     await stack.enter_async_context(standing.held())
     journal = Journal(sure_writer(standing, base.stores), base.clock, base.metrics)
-    stack.push_async_callback(leave, standing, journal)
+    stack.push_async_callback(leave, standing, journal, base.platform, base.clock)
     stack.push_async_callback(bounded, journal.flush)
     return standing, journal
 

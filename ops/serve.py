@@ -28,6 +28,7 @@ from ops.lifeline import DRAINING, SERVING, Lifeline, Place
 from ops.listen import Door, bind
 from ops.settings import Settings
 from ops.telemetry import Telemetry
+from ops.wiring import running
 from tenancy.clock import SystemClock
 
 # What the grace has not ended is stopped within this time; an agent's runtime may take longer, a container may not.
@@ -88,6 +89,7 @@ async def _serve(
 ) -> CollectorRegistry:
     async with AsyncExitStack() as stack:
         process = await stack.enter_async_context(gateway(settings))
+        await stack.enter_async_context(running(_end_if_lost(process.standing.lost, told)))
         told.measured(process.private.metrics)
         door = await _listen(stack, settings, process, public, private)
         # What exists now lives as long as the process: the collector need not look at it again.
@@ -95,23 +97,18 @@ async def _serve(
         gc.set_threshold(GARBAGE, 20, 20)
         orders.tell(SERVING)
         _log.info("serving")
-        if await _lost(orders.stopping, process.standing.lost):
-            # Others carry on what it was serving: whatever it still said or wrote would stand against them.
-            told.close()
-            os._exit(EX_SOFTWARE)
+        await orders.stopping.wait()
         orders.tell(DRAINING)
         await _drain(process, door, settings.drain_grace_s)
     _log.info("ended")
     return process.private.metrics
 
 
-async def _lost(stopping: asyncio.Event, lost: asyncio.Event) -> bool:
-    """Wait for the order to end, or for word that this process was taken for dead; tell whether it was that."""
-    waits = [asyncio.ensure_future(event.wait()) for event in (stopping, lost)]
-    await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-    for each in waits:
-        each.cancel()
-    return lost.is_set()
+async def _end_if_lost(lost: asyncio.Event, told: Telemetry) -> None:
+    """End at once when others carry on what this process was serving: what it still said would stand against them."""
+    await lost.wait()
+    told.close()
+    os._exit(EX_SOFTWARE)
 
 
 async def _listen(

@@ -245,6 +245,9 @@ class InvocationRecord(TenantItem):
     fence: int = 0
     # Whether it goes on when its caller leaves.
     detached: bool = False
+    # What its cost is reckoned from where another process settles it, and what its caller lets it cost.
+    input_bytes: int = 0
+    budget_microusd: int | None = None
     ttl: EpochSeconds
 
     def sort_key(self) -> str:

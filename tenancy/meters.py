@@ -166,9 +166,11 @@ class Meters:
             self._watched.add(meter)
         return meter
 
-    def resumed(self, tenant: Tenant, agent: AgentVersion | None, *, ran_s: float) -> Meter:
+    def resumed(
+        self, tenant: Tenant, agent: AgentVersion | None, *, input_bytes: int, cap: int | None, ran_s: float
+    ) -> Meter:
         """Return the meter of what another process began `ran_s` ago; that it goes on is weighed like any event."""
-        meter = Meter(self.budgets, tenant, agent, input_bytes=0, cap=None, clock=self._clock, ran_s=ran_s)
+        meter = Meter(self.budgets, tenant, agent, input_bytes=input_bytes, cap=cap, clock=self._clock, ran_s=ran_s)
         if meter.watched:
             self._watched.add(meter)
         return meter

@@ -5,6 +5,7 @@ leg of a batch or transaction, the index attributes, and what comes back. It suf
 (tenancy.client_guard) checks the same by its own means and neither leans on the other.
 """
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final, Never, TypeVar
@@ -49,8 +50,9 @@ BATCH_LIMIT: Final = 25
 _BATCH_PAUSES_S: Final = (0.0, 0.05, 0.1, 0.2, 0.4)
 # Indexes that span tenants and name the tenant in their sort key, with the partitions they have.
 _TIMED: Final = {
-    tables.SWEEP_INDEX: tuple(f"SWEEP#{shard}" for shard in range(tables.SWEEP_SHARDS)),
-    tables.DEAD_LETTER_INDEX: (tables.DEAD_LETTERS,),
+    tables.SWEEP_INDEX: re.compile(rf"SWEEP#[0-{tables.SWEEP_SHARDS - 1}]", re.ASCII),
+    tables.DEAD_LETTER_INDEX: re.compile(tables.DEAD_LETTERS),
+    tables.OPEN_INDEX: re.compile(r"OPEN#[0-9a-f]{16}", re.ASCII),
 }
 # Attributes no update may touch: they say whose item it is.
 _FIXED: Final = frozenset({tables.PARTITION_KEY, tables.SORT_KEY, "tenant_id"})
@@ -243,7 +245,7 @@ class TenantScopedDynamoDB:
     def _may_stand_in(self, index: tables.Index, changes: Changes) -> bool:
         partition, sort = changes.get(index.partition_key), changes.get(index.sort_key)
         if index in _TIMED:
-            known = partition is None or partition in _TIMED[index]
+            known = partition is None or (isinstance(partition, str) and _TIMED[index].fullmatch(partition) is not None)
             named = isinstance(sort, str) and sort.split("#")[1:2] == [self._scope.tenant_id]
             return known and (sort is None or named)
         if index == tables.DIRECTORY_INDEX:

@@ -15,7 +15,6 @@ from typing import Final, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from ops.alarms.watch import AlarmState
 from ops.devstack.parts import State
 from tenancy.errors import LockgateError
 
@@ -52,9 +51,8 @@ class Request(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    verb: Literal["start", "stop", "status", "alarms", "seen"]
+    verb: Literal["start", "stop", "status"]
     part: str = ""
-    alarm: str = ""
 
 
 class Reply(BaseModel):
@@ -65,7 +63,6 @@ class Reply(BaseModel):
     ok: bool
     detail: str = ""
     parts: tuple[PartReport, ...] = ()
-    alarms: tuple[AlarmState, ...] = ()
 
 
 def choose_socket(state: Path) -> Path:

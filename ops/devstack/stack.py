@@ -10,8 +10,6 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final
 
-from ops.alarms.watch import AlarmState
-from ops.devstack.bell import Bell
 from ops.devstack.control import PartReport, Reply, Request, choose_socket, listening
 from ops.devstack.dev_files import DevFile, DevOperator, DevTenant, remove_dev_files, write_dev_env
 from ops.devstack.environment import lockgate_variables
@@ -47,9 +45,6 @@ class Quiet:
     def stopped(self, part: str) -> None:
         """Say nothing."""
 
-    def rang(self, alarm: AlarmState) -> None:
-        """Say nothing."""
-
     def ending(self) -> None:
         """Say nothing."""
 
@@ -79,9 +74,6 @@ class _Recording:
         self._stack.record()
         self._watcher.stopped(part)
 
-    def rang(self, alarm: AlarmState) -> None:
-        self._watcher.rang(alarm)
-
     def ending(self) -> None:
         self._watcher.ending()
 
@@ -102,7 +94,6 @@ class Stack:
             register=lambda: hooks.register(self.tenants),
         )
         self.parts: Final = Parts(steps, watcher=_Recording(watcher, self), clock=clock)
-        self.bell: Final = Bell(plan.ports, watcher=watcher, clock=clock)
         self.dev: DevFile | None = None
 
     @property
@@ -131,16 +122,6 @@ class Stack:
             if not part.step and part.name not in self.parts.pids:
                 log = self.layout.log(part.name)
                 raise PartFailedError(part.name, log, fix_for(part.name, log))
-
-    @asynccontextmanager
-    async def watched(self) -> AsyncIterator[None]:
-        """Have alarms ring while the block lasts."""
-        watching = asyncio.create_task(self.bell.run())
-        try:
-            yield
-        finally:
-            watching.cancel()
-            await asyncio.gather(watching, return_exceptions=True)
 
     def record(self) -> None:
         """Rewrite dev.json, if the stack is up, with the pids of what lives now."""
@@ -178,11 +159,6 @@ class Stack:
                     return Reply(ok=True, detail=f"{request.part} is stopped")
                 case "status":
                     return Reply(ok=True, parts=await self._reports())
-                case "alarms":
-                    return Reply(ok=True, alarms=await self.bell.look())
-                case "seen":
-                    self.bell.seen(request.alarm)
-                    return Reply(ok=True, detail=f"{request.alarm} counts from now on")
         except (LockgateError, PartFailedError) as error:
             return Reply(ok=False, detail=str(error))
 
@@ -231,8 +207,7 @@ async def running_stack(
                 await stack.parts.start_all()
                 stack.check_alive()
                 stack.publish()
-                async with stack.watched():
-                    yield stack
+                yield stack
         finally:
             await stack.parts.stop_all()
             remove_dev_files(layout)

@@ -161,6 +161,7 @@ EXCEPTIONS: dict[Rule, dict[str, str]] = {
         "gateway/invoke.py": "after the first byte any failure becomes the stream's terminal event",
         "gateway/journal.py": "a batch that can never be stored is told to those who wait, and must not stop the lane",
         "gateway/orphans.py": "what fails of a look, or of one orphan, is told; the others are carried on",
+        "gateway/processes.py": "what fails of one renewal is told; without a next one the process would write no more",
         "gateway/takeover.py": "whatever ends an invocation becomes its record's end and its stream's terminal event",
         "jobs/sweep.py": "a sweep that fails is told, and the next one comes",
         "ops/private.py": "readiness names the part that fails, whatever its library raises",

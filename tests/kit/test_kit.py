@@ -161,6 +161,14 @@ async def test_a_stream_can_be_attached_to_after_its_end(agents: Agents) -> None
     assert await attached(agents, "over", 199) == b""
 
 
+async def test_who_attaches_is_told_again_of_what_was_used(agents: Agents) -> None:
+    async with agents.invoke("echo", {"prompt": "one two"}, ref="told", accept=SSE) as answer:
+        assert (await answer.read()).count(b": lockgate-usage 2-2\n") == 1
+    async with agents.invoke("echo", {"after": 1}, action="attach", ref="told") as answer:
+        rest = await answer.read()
+    assert rest == b': lockgate-usage 2-2\ndata: {"index": 1, "text": "two"}\n\n'
+
+
 async def test_who_attaches_to_what_failed_is_told_of_the_failure_alone(agents: Agents) -> None:
     async with agents.invoke("probe", {"name": "bad", "do": "nan"}, ref="bad-turn", accept=SSE) as answer:
         whole = await answer.read()

@@ -4,10 +4,10 @@ import pytest
 
 from tenancy.ids import TenantId
 from tenancy.reach import TenantReach, telling
-from tenancy.tables import DEAD_LETTER_INDEX, DIRECTORY_INDEX, SWEEP_INDEX, TENANT_TABLES, Index, Table
+from tenancy.tables import DEAD_LETTER_INDEX, DIRECTORY_INDEX, OPEN_INDEX, SWEEP_INDEX, TENANT_TABLES, Index, Table
 
 BY_AGENT = Index("by_agent", "agent_pk", "agent_sk")
-TABLE = Table("indexed", "tenant", (BY_AGENT, SWEEP_INDEX, DEAD_LETTER_INDEX, DIRECTORY_INDEX))
+TABLE = Table("indexed", "tenant", (BY_AGENT, SWEEP_INDEX, DEAD_LETTER_INDEX, OPEN_INDEX, DIRECTORY_INDEX))
 REACH = TenantReach(TenantId("a1"))
 
 
@@ -22,6 +22,8 @@ REACH = TenantReach(TenantId("a1"))
         (SWEEP_INDEX, "SWEEP#0", False),
         (DEAD_LETTER_INDEX, "TENANT#a1#echo", False),
         (DEAD_LETTER_INDEX, "DEADLETTERS", False),
+        (OPEN_INDEX, "TENANT#a1#echo", False),
+        (OPEN_INDEX, "OPEN#0123456789abcdef", False),
         (DIRECTORY_INDEX, "TENANT#a1#echo", False),
         (DIRECTORY_INDEX, "DIRECTORY", False),
     ],
@@ -52,6 +54,12 @@ def test_a_tenant_reads_only_its_own_partitions_of_an_index(index: Index, partit
         ("dead_letter_sk", "2026#a1#job", True),
         ("dead_letter_sk", "2026#a11#job", False),
         ("dead_letter_sk", None, False),
+        ("open_pk", "OPEN#0123456789abcdef", True),
+        ("open_pk", "OPEN#0123456789abcdef0", False),
+        ("open_pk", "SWEEP#0", False),
+        ("open_sk", "2026#a1#inv", True),
+        ("open_sk", "2026#a11#inv", False),
+        ("open_sk", None, False),
         ("directory_pk", "DIRECTORY", True),
         ("directory_pk", "DIRECTORY#", False),
         ("directory_pk", "TENANT#a1#echo", False),

@@ -52,6 +52,7 @@ class Channel:
         self._moved = asyncio.Event()
         self._leaving: asyncio.TimerHandle | None = None
         self._told: Usage | None = None
+        self._again = b""
 
     async def put(self, event: bytes) -> None:
         """Add an event, once there is room."""
@@ -76,6 +77,9 @@ class Channel:
             self._leaving = None
         self._read = after
         self._reader += 1
+        # What had been told of it may have died with who read it.
+        self._told = None
+        self._again = self._usage()
         self._move()
         return self._reader
 
@@ -93,7 +97,8 @@ class Channel:
         self._read = self._last
         self._forget()
         self._move()
-        return b"".join(unread) + (self._end or b""), self._end is None
+        again, self._again = self._again, b""
+        return again + b"".join(unread) + (self._end or b""), self._end is None
 
     def leave(self, reader: int) -> None:
         """Take note that a reader is gone; from any thread."""

@@ -24,7 +24,7 @@ LONGER = b'{"prompt":"hi","durationS":3}'
 STUBBORN = b'{"prompt":"hi","durationS":3,"stopS":1}'
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Stepped(Process):
     """A process that waits for its turn before each of its calls."""
 

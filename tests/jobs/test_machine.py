@@ -7,6 +7,7 @@ for write by write (tests.jobs.memory.history); at its end all trouble ends, and
 
 import asyncio
 from collections.abc import Coroutine
+from enum import StrEnum, auto
 from typing import Final, TypeVar
 
 from hypothesis import HealthCheck, settings
@@ -14,8 +15,12 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from jobs.execute import MAX_RUNS
+from jobs.lease import LEASE_S
+from jobs.ticks import JOBS
 from tenancy.data_models import JobRecord
 from tenancy.ids import TenantId
+from tests.clock import settle
+from tests.jobs.memory.redis import Queued
 from tests.jobs.memory.world import TIMEOUT_S, Kind, Process, World
 
 ACME: Final = TenantId("acme")
@@ -33,39 +38,61 @@ WORKS: Final = (
     b'{"prompt":"hi","durationS":3,"failAfter":3}',
 )
 
+TROUBLES: Final = tuple(kind for kind in Kind if kind is not Kind.NONE)
+STORE_TROUBLES: Final = (Kind.FAILED, Kind.UNHEARD, Kind.REPEATED, Kind.CONFLICT)
+# What a tick calls by name; "start" is the first of that name, whichever call it is.
+NAMES: Final = ("start", "probe", "stop_job", "stop", "UpdateItem", "TransactWriteItems")
+
+
+class Upset(StrEnum):
+    """What may happen to what all processes share."""
+
+    REDIS_FLUSHED = auto()
+    REDIS_GONE = auto()
+    REDIS_BACK = auto()
+    TENANT_SUSPENDED = auto()
+    TENANT_REINSTATED = auto()
+    BUDGET_SPENT = auto()
+    AGENT_WITHDRAWN = auto()
+    AGENT_BACK = auto()
+
+
 T = TypeVar("T")
 index = st.integers(0, 7)
-kinds = st.one_of(st.just(Kind.NONE), st.sampled_from(Kind))
-store_troubles = st.sampled_from([Kind.FAILED, Kind.UNHEARD, Kind.REPEATED, Kind.CONFLICT])
-calls = st.integers(1, 9)
 work = st.sampled_from(WORKS)
 tenants = st.sampled_from(TENANTS)
+calls = st.one_of(st.integers(1, 9), st.sampled_from(NAMES))
+troubles = st.builds(Process, st.sampled_from(TROUBLES), calls)
+store_troubles = st.builds(Process, st.sampled_from(STORE_TROUBLES), st.integers(1, 4))
+sweep_troubles = st.builds(Process, st.sampled_from((*STORE_TROUBLES, Kind.KILLED_BEFORE)), st.integers(1, 60))
 
 
 class JobMachine(RuleBasedStateMachine):
     """Two tenants' jobs, driven by as many processes as there are ticks."""
 
-    @initialize(caps=st.tuples(st.integers(1, 2), st.integers(1, 3)), restartable=st.booleans())
-    def begin(self, caps: tuple[int, int], *, restartable: bool) -> None:
+    @initialize(
+        caps=st.tuples(st.integers(1, 2), st.integers(1, 3)),
+        restartable=st.booleans(),
+        bodies=st.lists(work, max_size=2),
+    )
+    def begin(self, caps: tuple[int, int], bodies: list[bytes], *, restartable: bool) -> None:
         self._loop = asyncio.new_event_loop()
         self._world = World(dict(zip(TENANTS, caps, strict=True)), restartable=restartable)
         # Every key that was asked with, heard or not.
         self._keys: list[tuple[TenantId, str]] = []
         self._most_effects = MAX_RUNS if restartable else 1
+        for body in bodies:
+            self.submit(ACME, body)
 
     @rule(tenant=tenants, body=work)
     def submit(self, tenant: TenantId, body: bytes) -> None:
-        assert self._do(self._submit(tenant, body, Process())) is not None
+        assert self._do(self._world.submit(tenant, body, key=self._new_key(tenant))) is not None
 
-    @rule(tenant=tenants, body=work, kind=store_troubles, at=calls)
-    def submit_in_trouble(self, tenant: TenantId, body: bytes, kind: Kind, at: int) -> None:
-        self._do(self._submit(tenant, body, Process(kind, at)))
-
-    @rule(tenant=tenants, body=work, kind=store_troubles, at=calls)
-    def submit_twice_at_once(self, tenant: TenantId, body: bytes, kind: Kind, at: int) -> None:
+    @rule(tenant=tenants, body=work, trouble=store_troubles, twice=st.booleans())
+    def submit_in_trouble(self, tenant: TenantId, body: bytes, trouble: Process, *, twice: bool) -> None:
         key = self._new_key(tenant)
-        submits = [self._world.submit(tenant, body, process, key=key) for process in (Process(kind, at), Process())]
-        self._do(self._both(*submits))
+        submits = [self._world.submit(tenant, body, process, key=key) for process in (trouble, Process())[: 1 + twice]]
+        self._do(self._all(*submits))
 
     @rule(which=index, body=work)
     def ask_again(self, which: int, body: bytes) -> None:
@@ -73,84 +100,78 @@ class JobMachine(RuleBasedStateMachine):
             tenant, key = self._keys[which % len(self._keys)]
             assert self._do(self._world.submit(tenant, body, key=key)) is not None
 
-    @rule(which=index, kind=kinds, at=calls)
-    def tick(self, which: int, kind: Kind, at: int) -> None:
-        if due := self._world.due():
-            self._do(self._world.run(due[which % len(due)], Process(kind, at)))
+    @rule(which=index, trouble=troubles)
+    def tick(self, which: int, trouble: Process) -> None:
+        if tick := self._due(which):
+            self._do(self._world.run(tick, trouble))
 
     @rule()
     def tick_all(self) -> None:
         for tick in self._world.due():
             self._do(self._world.run(tick))
 
-    @rule(which=index, kind=kinds, at=calls)
-    def tick_twice_at_once(self, which: int, kind: Kind, at: int) -> None:
-        if due := self._world.due():
-            tick = due[which % len(due)]
-            self._do(self._both(self._world.run(tick, Process(kind, at)), self._world.run(tick)))
+    @rule(which=index, trouble=troubles)
+    def tick_twice_at_once(self, which: int, trouble: Process) -> None:
+        if tick := self._due(which):
+            self._do(self._all(self._world.run(tick, trouble), self._world.run(tick)))
 
-    @rule(which=index, kind=st.one_of(st.just(Kind.NONE), store_troubles), at=calls)
-    def cancel(self, which: int, kind: Kind, at: int) -> None:
+    @rule(which=index, trouble=st.one_of(st.builds(Process), store_troubles))
+    def cancel(self, which: int, trouble: Process) -> None:
         if job := self._job(which):
-            self._do(self._cancel(job, Process(kind, at)))
+            self._do(self._cancel(job, trouble))
 
-    @rule(which=index, tick=index, kind=kinds, at=calls)
-    def cancel_while_it_is_ticked(self, which: int, tick: int, kind: Kind, at: int) -> None:
-        job, due = self._job(which), self._world.due()
-        if job is not None and due:
-            ticking = self._world.run(due[tick % len(due)], Process(kind, at))
-            self._do(self._both(ticking, self._cancel(job, Process())))
+    @rule(which=index, trouble=troubles, later=st.integers(0, 30))
+    def cancel_while_it_is_ticked(self, which: int, trouble: Process, later: int) -> None:
+        if tick := self._due(which):
+            jobs = [job for job in self._world.jobs if job.job_id in tick.args]
+            cancels = [self._cancel(job, Process(), later) for job in jobs]
+            self._do(self._all(self._world.run(tick, trouble), *cancels))
 
     @rule(which=index)
     def let_go_on(self, which: int) -> None:
         if standing := self._world.standing:
             self._do(self._world.go_on(standing[which % len(standing)]))
 
+    @rule(which=index, kind=st.sampled_from([Kind.STOPPED_BEFORE, Kind.STOPPED_AFTER]), at=calls)
+    def outlive_a_lease(self, which: int, kind: Kind, at: int | str) -> None:
+        if tick := self._due(which):
+            self._do(self._world.run(tick, process := Process(kind, at)))
+            self.advance(LEASE_S + 1)
+            self.sweep()
+            self.tick_all()
+            if process in self._world.standing:
+                self._do(self._world.go_on(process))
+
     @rule(which=index)
     def lose_the_microvm(self, which: int) -> None:
         if job := self._job(which):
             self._world.lose(job)
 
-    @rule()
-    def flush_redis(self) -> None:
-        self._world.redis.flush()
-
-    @rule(away=st.booleans())
-    def lose_redis(self, *, away: bool) -> None:
-        self._world.redis.away = away
-
-    @rule()
-    def pay(self) -> None:
-        self._do(self._world.ticks.pay())
+    @rule(what=st.sampled_from(Upset), which=index, tenant=tenants)
+    def upset(self, what: Upset, which: int, tenant: TenantId) -> None:
+        world = self._world
+        match what:
+            case Upset.REDIS_FLUSHED:
+                world.redis.flush()
+            case Upset.REDIS_GONE | Upset.REDIS_BACK:
+                world.redis.away = what is Upset.REDIS_GONE
+                self._do(world.ticks.pay())
+            case Upset.TENANT_SUSPENDED:
+                world.suspended.add(tenant)
+            case Upset.TENANT_REINSTATED:
+                world.suspended.discard(tenant)
+            case Upset.BUDGET_SPENT:
+                world.spending.refused |= {job.job_id for job in [self._job(which)] if job}
+            case Upset.AGENT_WITHDRAWN | Upset.AGENT_BACK:
+                world.agents.agent = world.agent if what is Upset.AGENT_BACK else None
 
     @rule()
     def sweep(self) -> None:
         self._do(self._world.sweep())
 
-    @rule(kind=st.one_of(store_troubles, st.just(Kind.KILLED_BEFORE)), at=st.integers(1, 60))
-    def sweep_in_trouble(self, kind: Kind, at: int) -> None:
-        self._do(self._world.sweep(Process(kind, at)))
-
-    @rule()
-    def sweep_twice_at_once(self) -> None:
-        self._do(self._both(self._world.sweep(), self._world.sweep(Process())))
-
-    @rule(tenant=tenants)
-    def suspend(self, tenant: TenantId) -> None:
-        self._world.suspended ^= {tenant}
-
-    @rule(which=index)
-    def spend_the_budget(self, which: int) -> None:
-        if job := self._job(which):
-            self._world.spending.refused.add(job.job_id)
-
-    @rule()
-    def withdraw_the_agent(self) -> None:
-        self._world.agents.agent = None
-
-    @rule()
-    def bring_the_agent_back(self) -> None:
-        self._world.agents.agent = self._world.agent
+    @rule(trouble=sweep_troubles)
+    def sweep_twice_at_once(self, trouble: Process) -> None:
+        self._do(self._all(self._world.sweep(), self._world.sweep(trouble)))
 
     @rule(seconds=st.sampled_from([0.3, 1.0, 3.0, 6.0, 16.0, 31.0, 60.0, 170.0]))
     def advance(self, seconds: float) -> None:
@@ -168,24 +189,31 @@ class JobMachine(RuleBasedStateMachine):
             self._loop.run_until_complete(_end_all(self._loop))
             self._loop.close()
 
-    async def _cancel(self, job: JobRecord, process: Process) -> None:
+    async def _cancel(self, job: JobRecord, process: Process, later: int = 0) -> None:
+        """Cancel a job once the others have had so many turns."""
+        await settle(later)
         done = await self._world.cancel(job, process)
         if done is not None and not done.was_over:
             self._world.history.cancelled.add(job.job_id)
-
-    def _submit(self, tenant: TenantId, body: bytes, process: Process) -> Coroutine[None, None, JobRecord | None]:
-        return self._world.submit(tenant, body, process, key=self._new_key(tenant))
 
     def _new_key(self, tenant: TenantId) -> str:
         self._keys.append((tenant, key := str(len(self._keys))))
         return key
 
-    async def _both(self, one: Coroutine[None, None, object], other: Coroutine[None, None, object]) -> None:
-        await asyncio.gather(one, other)
+    async def _all(self, *acts: Coroutine[None, None, object]) -> None:
+        await asyncio.gather(*acts)
 
     def _job(self, which: int) -> JobRecord | None:
         jobs = self._world.jobs
         return jobs[which % len(jobs)] if jobs else None
+
+    def _due(self, which: int) -> Queued | None:
+        """Return a tick that is due, having waited for one that is asked for."""
+        asked = [tick.due_at for tick in self._world.redis.held.values() if tick.queue == JOBS]
+        if asked and not self._world.due():
+            self.advance((min(asked) - self._world.clock.now()).total_seconds())
+        due = self._world.due()
+        return due[which % len(due)] if due else None
 
     def _do(self, act: Coroutine[None, None, T]) -> T:
         return self._loop.run_until_complete(act)
@@ -200,7 +228,7 @@ async def _end_all(loop: asyncio.AbstractEventLoop) -> None:
 
 TestJobs = JobMachine.TestCase
 TestJobs.settings = settings(
-    max_examples=25,
+    max_examples=15,
     stateful_step_count=30,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],

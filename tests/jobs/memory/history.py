@@ -22,7 +22,7 @@ class History:
     def __init__(self, items: Items, caps: Mapping[TenantId, int]) -> None:
         self._items = items
         self._caps = caps
-        self._fences: dict[int, int] = {}
+        self._fences: dict[object, int] = {}
         self._statuses: dict[JobId, Status] = {}
         self._tenants: dict[JobId, TenantId] = {}
         self._acknowledged: dict[JobId, bool] = {}
@@ -117,9 +117,9 @@ class History:
         old, new, writer = int(before["fence"]["N"]), int(after["fence"]["N"]), WRITER.get()
         if new != old:
             self._demand(new == old + 1, f"{job_id}'s fence went from {old} to {new}")
-            self._fences[id(writer)] = new
+            self._fences[writer] = new
         elif writer is not None:
-            self._demand(self._fences.get(id(writer)) == old, f"{job_id} was written by one that did not hold it")
+            self._demand(self._fences.get(writer) == old, f"{job_id} was written by one that did not hold it")
 
     def _event(self, before: Item | None, after: Item | None) -> None:
         if before is not None or after is None:

@@ -83,13 +83,15 @@ class WorkerKilledError(BaseException):
     """kill -9: nothing of the process runs any more."""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Process:
-    """A Trouble that comes once, at the `at`-th call (from 1) of whatever runs in the process."""
+    """A Trouble that comes once: at its `at`-th call (from 1), or at its first of that name."""
 
     kind: Kind = Kind.NONE
-    at: int = 0
+    at: int | str = 0
     calls: int = 0
+    # The call at which it came.
+    met: int = 0
     dead: bool = False
     going_on: asyncio.Event = field(default_factory=asyncio.Event)
     answered: asyncio.Event = field(default_factory=asyncio.Event)
@@ -109,8 +111,9 @@ class Process:
     async def before(self, call: str) -> None:
         await self._lives()
         self.calls += 1
-        if self.calls != self.at:
+        if self.met or self.at not in (self.calls, call):
             return
+        self.met = self.calls
         if self.kind is Kind.KILLED_BEFORE:
             self._die()
         if self.kind is Kind.STOPPED_BEFORE:
@@ -122,7 +125,7 @@ class Process:
         await self._lives()
 
     async def after(self, call: str) -> None:
-        if self.calls == self.at:
+        if self.met and self.calls == self.met:
             if self.kind is Kind.KILLED_AFTER:
                 self._die()
             if self.kind is Kind.STOPPED_AFTER:
@@ -131,8 +134,6 @@ class Process:
                 self.answered.clear()
                 await self.answered.wait()
             if self.kind is Kind.REPEATED and call not in _RUNTIME_CALLS:
-                # The repeat is part of the call.
-                self.at = 0
                 raise AnswerLostError
             if self.kind in (Kind.UNHEARD, Kind.REPEATED):
                 raise RuntimeTimeoutError if call in _RUNTIME_CALLS else timeout()

@@ -116,6 +116,17 @@ async def until_replaced(gateway: Joined, before: set[int]) -> None:
             await asyncio.sleep(0.1)
 
 
+async def leases(store: PlatformStore, besides: set[str]) -> set[str]:
+    """Return the processes that may live, as far as records say, and are none of these."""
+    return {lease.process for lease in await store.processes() if not lease.taken} - besides
+
+
+async def until_taken_for_dead(store: PlatformStore, processes: set[str]) -> None:
+    async with asyncio.timeout(60):
+        while processes & await leases(store, set()):
+            await asyncio.sleep(0.1)
+
+
 async def until_settled(caller: Caller, records: int) -> UsageView:
     async with asyncio.timeout(20):
         while True:
@@ -127,11 +138,14 @@ async def until_settled(caller: Caller, records: int) -> UsageView:
 
 
 async def test_what_dead_and_frozen_gateways_served_is_carried_on_whole(
-    stack: Stack, application: Application, tmp_path: Path
+    stack: Stack, application: Application, store: PlatformStore, tmp_path: Path
 ) -> None:
     (tmp_path / "killed").mkdir()
     async with AsyncExitStack() as closing:
+        others = await leases(store, set())
         frozen = await closing.enter_async_context(joined(stack, tmp_path, "--workers", "2"))
+        frozen_processes = await leases(store, others)
+        assert len(frozen_processes) == 2
         killed = await closing.enter_async_context(joined(stack, tmp_path / "killed"))
         here, dying, freezing = (application.caller(stack, url) for url in (stack.gateway, killed.url, frozen.url))
         for caller in (here, dying, freezing):
@@ -150,6 +164,7 @@ async def test_what_dead_and_frozen_gateways_served_is_carried_on_whole(
                 rest = [gone_on_with(here, stream) for stream in (cut, plain, held, undisturbed)]
                 async with asyncio.timeout(100):
                     await asyncio.gather(*rest)
+                await until_taken_for_dead(store, frozen_processes)
             finally:
                 for pid in before:
                     os.kill(pid, signal.SIGCONT)

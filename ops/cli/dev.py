@@ -14,9 +14,10 @@ from rich.console import Console
 from rich.table import Table
 
 from ops.cli.environment import settings_of
-from ops.cli.errors import ExitCode, complain, explained
-from ops.devstack.control import PartReport, Reply, Request, StackNotRunningError, ask
-from ops.devstack.dev_files import read_dev_file
+from ops.cli.errors import ExitCode, explained
+from ops.cli.local import asked
+from ops.cli.local import layout as current_layout
+from ops.devstack.control import PartReport, Request
 from ops.devstack.layout import CHECKOUT, Layout
 from ops.devstack.lock import only_stack
 from ops.devstack.parts import State
@@ -53,7 +54,7 @@ def up() -> None:
         from ops.devstack.foreground import Foreground  # noqa: PLC0415
         from ops.devstack.screen import Screen  # noqa: PLC0415
 
-        layout, clock = _layout(settings), SystemClock()
+        layout, clock = current_layout(), SystemClock()
         screen = Screen(Console(highlight=False), layout, clock=clock, command=_command(settings))
         code = asyncio.run(Foreground(layout, settings, screen, clock).run())
     raise typer.Exit(code)
@@ -64,7 +65,7 @@ def start(
     part: Annotated[str, typer.Argument(help="redis, store, issuer, runtime, receiver, worker or gateway")],
 ) -> None:
     """Bring back a part of the running stack that died or was stopped."""
-    _tell(_ask(Request(verb="start", part=part)))
+    typer.echo(asked(Request(verb="start", part=part)).detail)
 
 
 @app.command()
@@ -72,7 +73,7 @@ def stop(
     part: Annotated[str, typer.Argument(help="redis, store, issuer, runtime, receiver, worker or gateway")],
 ) -> None:
     """Stop a part of the running stack; it stays down until started."""
-    _tell(_ask(Request(verb="stop", part=part)))
+    typer.echo(asked(Request(verb="stop", part=part)).detail)
 
 
 class Format(StrEnum):
@@ -88,7 +89,7 @@ def status(
     as_json: Annotated[bool, typer.Option("--json", help="The same as --output json.")] = False,
 ) -> None:
     """Show the running stack's parts: state, pid, ports, health."""
-    reply = _ask(Request(verb="status"))
+    reply = asked(Request(verb="status"))
     if as_json or output is Format.JSON:
         typer.echo(reply.model_dump_json(include={"parts"}, indent=2))
     else:
@@ -101,7 +102,7 @@ def status(
 @app.command()
 def reset() -> None:
     """Forget the stack's data, keys and logs; refuses while a stack runs."""
-    layout = _layout(settings_of(DevSettings))
+    layout = current_layout()
     if not layout.state.exists():
         typer.echo(f"nothing to forget: {layout.state} does not exist")
         return
@@ -119,28 +120,6 @@ def _command(settings: DevSettings) -> str:
     name = str(called) if called.name == "lockgate" else "lockgate"
     state = f"LOCKGATE_DEV_STATE={shlex.quote(str(settings.state.absolute()))} " if settings.state else ""
     return f"{state}{name} dev"
-
-
-def _layout(settings: DevSettings) -> Layout:
-    return Layout((settings.state or CHECKOUT / ".lockgate").absolute())
-
-
-def _ask(request: Request) -> Reply:
-    layout = _layout(settings_of(DevSettings))
-    with explained():
-        known = read_dev_file(layout)
-        socket = known.control if known else layout.state / "dev.sock"
-        try:
-            return asyncio.run(ask(socket, request))
-        except StackNotRunningError:
-            raise StackNotRunningError(layout.state) from None
-
-
-def _tell(reply: Reply) -> None:
-    if not reply.ok:
-        complain(reply.detail)
-        raise typer.Exit(ExitCode.FAILED)
-    typer.echo(reply.detail)
 
 
 def _table(parts: tuple[PartReport, ...]) -> Table:

@@ -15,7 +15,8 @@ from ops.cli.errors import ExitCode, complain
 app = typer.Typer(
     name="lockgate",
     help="Lockgate: agents as a service for many tenants.",
-    epilog="Exit codes: 0 done, 1 failed, 2 wrong usage, 4 not allowed, 5 not found, 6 conflict, 130 interrupted.",
+    epilog="Exit codes: 0 done, 1 failed, 2 wrong usage, 4 not allowed, 5 not found, 6 conflict, 8 timed out, "
+    "130 interrupted.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -27,6 +28,7 @@ _NOUNS: Final = (
     ("serve", "ops.cli.serve", "Run a gateway."),
     ("work", "ops.cli.work", "Run a worker that drives jobs."),
     ("tenant", "ops.cli.tenant", "Tenants: list, show, create, update, suspend, reinstate, bind, unbind."),
+    ("alarms", "ops.cli.alarms", "Alarms: list, check, wait, seen."),
     ("runtime", "ops.cli.runtime", "Run the local AgentCore by itself."),
 )
 

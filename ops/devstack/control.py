@@ -15,6 +15,7 @@ from typing import Final, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from ops.alarms.watch import AlarmState
 from ops.devstack.parts import State
 from tenancy.errors import LockgateError
 
@@ -51,8 +52,9 @@ class Request(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    verb: Literal["start", "stop", "status"]
+    verb: Literal["start", "stop", "status", "alarms", "seen"]
     part: str = ""
+    alarm: str = ""
 
 
 class Reply(BaseModel):
@@ -63,6 +65,7 @@ class Reply(BaseModel):
     ok: bool
     detail: str = ""
     parts: tuple[PartReport, ...] = ()
+    alarms: tuple[AlarmState, ...] = ()
 
 
 def choose_socket(state: Path) -> Path:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final, Protocol
 
+from ops.alarms.watch import AlarmState
 from ops.devstack.process import stop
 from tenancy.clock import Clock
 from tenancy.errors import LockgateError
@@ -77,6 +78,10 @@ class Watcher(Protocol):
 
     def stopped(self, part: str) -> None:
         """Say that a part ended because it was asked to."""
+        ...
+
+    def rang(self, alarm: AlarmState) -> None:
+        """Say that an alarm rings, or that it does no more."""
         ...
 
     def ending(self) -> None:

@@ -14,6 +14,7 @@ from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
+from ops.alarms.watch import AlarmState
 from ops.devstack.layout import Layout
 from ops.devstack.process import PartFailedError
 from ops.devstack.show import ShowFailedError
@@ -83,6 +84,20 @@ class Screen:
         """Say that a part has ended as asked, unless everything has."""
         if not self._ending:
             self.say(f"  {part:<8} stopped")
+
+    def rang(self, alarm: AlarmState) -> None:
+        """Report an alarm and its runbook, and that it is over."""
+        if self._ending:
+            return
+        if not alarm.ringing:
+            self.say(f"  alarm {alarm.name} is over")
+            return
+        self.lines(
+            [
+                Text.assemble(("\n! ", "yellow"), (alarm.name, "bold yellow"), f" ({alarm.severity}): {alarm.says}"),
+                Text.assemble("  what to do:  ", (f"lockgate runbook show {alarm.runbook}", "bold")),
+            ]
+        )
 
     def ending(self) -> None:
         """Stop drawing: from now on parts end because all do."""

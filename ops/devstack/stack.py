@@ -10,6 +10,8 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final
 
+from ops.alarms.watch import AlarmState
+from ops.devstack.bell import Bell
 from ops.devstack.control import PartReport, Reply, Request, choose_socket, listening
 from ops.devstack.dev_files import DevFile, DevOperator, DevTenant, remove_dev_files, write_dev_env
 from ops.devstack.environment import lockgate_variables
@@ -45,6 +47,9 @@ class Quiet:
     def stopped(self, part: str) -> None:
         """Say nothing."""
 
+    def rang(self, alarm: AlarmState) -> None:
+        """Say nothing."""
+
     def ending(self) -> None:
         """Say nothing."""
 
@@ -74,6 +79,9 @@ class _Recording:
         self._stack.record()
         self._watcher.stopped(part)
 
+    def rang(self, alarm: AlarmState) -> None:
+        self._watcher.rang(alarm)
+
     def ending(self) -> None:
         self._watcher.ending()
 
@@ -94,6 +102,7 @@ class Stack:
             register=lambda: hooks.register(self.tenants),
         )
         self.parts: Final = Parts(steps, watcher=_Recording(watcher, self), clock=clock)
+        self.bell: Final = Bell(plan.ports, watcher=watcher, clock=clock)
         self.dev: DevFile | None = None
 
     @property
@@ -122,6 +131,16 @@ class Stack:
             if not part.step and part.name not in self.parts.pids:
                 log = self.layout.log(part.name)
                 raise PartFailedError(part.name, log, fix_for(part.name, log))
+
+    @asynccontextmanager
+    async def watched(self) -> AsyncIterator[None]:
+        """Have alarms ring while the block lasts."""
+        watching = asyncio.create_task(self.bell.run())
+        try:
+            yield
+        finally:
+            watching.cancel()
+            await asyncio.gather(watching, return_exceptions=True)
 
     def record(self) -> None:
         """Rewrite dev.json, if the stack is up, with the pids of what lives now."""
@@ -159,6 +178,11 @@ class Stack:
                     return Reply(ok=True, detail=f"{request.part} is stopped")
                 case "status":
                     return Reply(ok=True, parts=await self._reports())
+                case "alarms":
+                    return Reply(ok=True, alarms=await self.bell.look())
+                case "seen":
+                    self.bell.seen(request.alarm)
+                    return Reply(ok=True, detail=f"{request.alarm} counts from now on")
         except (LockgateError, PartFailedError) as error:
             return Reply(ok=False, detail=str(error))
 
@@ -207,7 +231,8 @@ async def running_stack(
                 await stack.parts.start_all()
                 stack.check_alive()
                 stack.publish()
-                yield stack
+                async with stack.watched():
+                    yield stack
         finally:
             await stack.parts.stop_all()
             remove_dev_files(layout)

@@ -4,6 +4,8 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from ops.alarms.catalogue import Severity
+from ops.alarms.watch import AlarmState
 from ops.devstack.layout import Layout
 from ops.devstack.screen import Screen
 from tests.clock import FakeClock
@@ -46,3 +48,23 @@ def test_what_dies_when_everything_ends_is_no_news(screen: Screen, paper: String
     screen.ending()
     screen.died("redis", "signal 9: Killed")
     assert paper.getvalue() == ""
+
+
+def test_an_alarm_is_told_with_its_runbook_and_its_end(screen: Screen, paper: StringIO, clock: FakeClock) -> None:
+    alarm = AlarmState(
+        name="jobs-dead",
+        severity=Severity.TICKET,
+        runbook="005",
+        says="A job is dead.",
+        ringing=True,
+        since=clock.now(),
+        found=("1 in 60 s",),
+    )
+    screen.rang(alarm)
+    screen.rang(alarm.model_copy(update={"ringing": False}))
+    assert "A job is dead." in paper.getvalue()
+    assert "lockgate runbook show 005" in paper.getvalue()
+    assert "alarm jobs-dead is over" in paper.getvalue()
+    screen.ending()
+    screen.rang(alarm)
+    assert paper.getvalue().count("A job is dead.") == 1

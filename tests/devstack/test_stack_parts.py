@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from ops.alarms.watch import AlarmState
 from ops.devstack.parts import Part, Parts, PartStateError, PartUnknownError, State
 from ops.devstack.process import PartFailedError, spawn
 from tests.clock import FakeClock
@@ -35,6 +36,9 @@ class Diary:
 
     def stopped(self, part: str) -> None:
         self.lines.append(f"stopped {part}")
+
+    def rang(self, alarm: AlarmState) -> None:
+        self.lines.append(f"rang {alarm.name}")
 
     def ending(self) -> None:
         self.lines.append("ending")

@@ -130,8 +130,13 @@ def _without_secrets(_logger: object, _method: str, event: structlog.typing.Even
     for name in ("exception", "event"):
         said = event.get(name)
         if isinstance(said, str):
-            event[name] = _SECRET.sub("(secret)", said)
+            event[name] = without_secrets(said)
     return event
+
+
+def without_secrets(text: str) -> str:
+    """Return a text with tokens, keys and secrets taken out."""
+    return _SECRET.sub("(secret)", text)
 
 
 def _dumps(event: object, **_: object) -> bytes:

@@ -19,6 +19,7 @@ class ExitCode(IntEnum):
     AUTH = 4
     NOT_FOUND = 5
     CONFLICT = 6
+    UNVERIFIED = 7
     TIMED_OUT = 8
     INTERRUPTED = 130
 

@@ -15,8 +15,8 @@ from ops.cli.errors import ExitCode, complain
 app = typer.Typer(
     name="lockgate",
     help="Lockgate: agents as a service for many tenants.",
-    epilog="Exit codes: 0 done, 1 failed, 2 wrong usage, 4 not allowed, 5 not found, 6 conflict, 8 timed out, "
-    "130 interrupted.",
+    epilog="Exit codes: 0 done, 1 failed, 2 wrong usage, 4 not allowed, 5 not found, 6 conflict, "
+    "7 not verified, 8 timed out, 130 interrupted.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -29,6 +29,7 @@ _NOUNS: Final = (
     ("work", "ops.cli.work", "Run a worker that drives jobs."),
     ("tenant", "ops.cli.tenant", "Tenants: list, show, create, update, suspend, reinstate, bind, unbind."),
     ("alarms", "ops.cli.alarms", "Alarms: list, check, wait, seen."),
+    ("runbook", "ops.cli.runbook", "Runbooks: list, show, run."),
     ("runtime", "ops.cli.runtime", "Run the local AgentCore by itself."),
 )
 
@@ -36,6 +37,12 @@ _NOUNS: Final = (
 def main() -> None:
     """Run the command line."""
     app()
+
+
+def load_all() -> None:
+    """Import every noun's module: what runs many commands pays for it once."""
+    for noun, module, _ in _NOUNS:
+        _load(noun, module)
 
 
 def _version(wanted: bool) -> None:

@@ -4,6 +4,7 @@ import asyncio
 import sys
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
+from threading import Thread
 
 import pytest
 from aiohttp import ClientResponse, ClientSession, ClientTimeout
@@ -51,14 +52,18 @@ class Caller:
 
 @pytest.fixture(scope="session")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """Run the whole platform."""
-    with asyncio.Runner() as runner:
-        running = running_stack(tmp_path_factory.mktemp("stack"), Ports.free())
-        stack = runner.run(running.__aenter__())
-        try:
-            yield stack
-        finally:
-            runner.run(running.__aexit__(None, None, None))
+    """Run the whole platform, on a loop of its own: it watches and answers while tests run on theirs."""
+    running = running_stack(tmp_path_factory.mktemp("stack"), Ports.free())
+    loop = asyncio.new_event_loop()
+    thread = Thread(target=loop.run_forever)
+    thread.start()
+    try:
+        yield asyncio.run_coroutine_threadsafe(running.__aenter__(), loop).result()
+        asyncio.run_coroutine_threadsafe(running.__aexit__(None, None, None), loop).result()
+    finally:
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.close()
 
 
 @pytest.fixture

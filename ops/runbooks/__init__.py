@@ -1,0 +1,1 @@
+"""Runbooks: pages that operators read, and that are run as they stand."""

@@ -26,6 +26,7 @@ EVENTS_MAX: Final = 16
 # They wait longer while a value may turn out to be a label: an address begins with no more than 64 characters.
 DOUBTFUL_MAX: Final = 72
 LABELLED_MAX: Final = 65_536
+# Paths without anything under way are forgotten when there are so many, or twice as many as were left then.
 _TEXTS_MAX: Final = 256
 
 
@@ -36,6 +37,9 @@ class StreamRedactor:
         self._rules = rules
         self._reader = EventReader(rules)
         self._texts: dict[str, StreamText] = {}
+        self._texts_max = _TEXTS_MAX
+        # Those that events may wait for.
+        self._waiting: set[StreamText] = set()
         self._queue: deque[HeldEvent] = deque()
         self._held = 0
         self._matches = 0
@@ -83,6 +87,7 @@ class StreamRedactor:
         self._ended = ended
         self._queue.clear()
         self._texts.clear()
+        self._waiting.clear()
         self._held = 0
 
     def _feed(self, event: HeldEvent) -> list[bytes]:
@@ -113,8 +118,9 @@ class StreamRedactor:
     def _text_at(self, path: str) -> StreamText:
         if path in self._texts:
             return self._texts[path]
-        if len(self._texts) >= _TEXTS_MAX:
+        if len(self._texts) >= self._texts_max:
             self._texts = {path: text for path, text in self._texts.items() if text.end > text.decided}
+            self._texts_max = max(_TEXTS_MAX, 2 * len(self._texts))
         text = self._texts[path] = StreamText(path, names(path.rpartition("/")[2]))
         return text
 
@@ -138,6 +144,8 @@ class StreamRedactor:
             if found:
                 self._edit(text, first, found)
             text.release()
+            if text.pieces:
+                self._waiting.add(text)
 
     def _is_label(self, text: StreamText, event: HeldEvent, index: int, values: Sequence[tuple[str, str]]) -> bool:
         """Tell whether a value is a label, at a path where all have been the same so far."""
@@ -187,11 +195,11 @@ class StreamRedactor:
         """Tell whether a value that may be a label is waited for, which is seen within some events."""
         if len(self._queue) > DOUBTFUL_MAX or self._held > LABELLED_MAX:
             return False
-        return any(text.doubtful for text in self._texts.values())
+        return any(text.doubtful for text in self._waiting)
 
     def _cut(self) -> None:
         """Let every event go without its undecided characters, and keep those."""
-        for text in self._texts.values():
+        for text in self._waiting:
             while text.pieces:
                 piece = text.pieces.popleft()
                 start = max(text.decided, piece.start) - piece.start
@@ -205,6 +213,8 @@ class StreamRedactor:
             event = self._queue.popleft()
             self._held -= event.size
             out.append(event.render())
+        if not self._queue:
+            self._waiting.clear()
         return out
 
     def _carried_out(self) -> list[bytes]:

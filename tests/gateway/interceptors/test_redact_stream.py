@@ -1,6 +1,8 @@
 """A streamed answer is redacted as its whole text would be, however it is cut, and nothing leaks meanwhile."""
 
+import sys
 from collections.abc import Callable, Iterable
+from types import FrameType
 
 import orjson
 import pytest
@@ -304,6 +306,41 @@ def test_what_is_no_json_ends_the_stream(broken: bytes) -> None:
         stream.feed(broken)
     with pytest.raises(InterceptorFailedError):
         stream.finish()
+
+
+def calls(event: bytes) -> int:
+    """Return how many functions are called to redact a stream of an event and a short one."""
+    stream, counted = PLAIN.stream(), 0
+
+    def count(_: FrameType, what: str, __: object) -> None:
+        nonlocal counted
+        counted += what in ("call", "c_call")
+
+    sys.setprofile(count)
+    try:
+        stream.feed(event)
+        stream.feed(b'{"text":"x"}')
+        stream.finish()
+    finally:
+        sys.setprofile(None)
+    return counted
+
+
+@pytest.mark.parametrize(
+    "shape",
+    [
+        lambda size: "ada@acme.example " * size,
+        lambda size: ["ada@acme.example"] * size,
+        lambda size: {f"k{number}": "ada@acme.example" for number in range(size)},
+        lambda size: {f"k{number}": "ada" for number in range(size)},
+        lambda size: {f"ada{number}@acme.example": "ada" for number in range(size)},
+        lambda size: [{"id": "ada@acme.example", "text": f"1{number}"} for number in range(size)],
+    ],
+    ids=["text", "list", "members", "words", "keys", "objects"],
+)
+def test_the_work_for_one_event_grows_as_its_length_does(shape: Callable[[int], object]) -> None:
+    short, long = (calls(orjson.dumps({"text": shape(size)})) for size in (200, 800))
+    assert long < 6 * short
 
 
 @given(text=st.text(alphabet="abAB.-+' ,xGé", max_size=90))

@@ -1,10 +1,11 @@
 """docs/OPERATIONS.md lists every metric a process registers, with its labels, and nothing else."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
+import pytest_asyncio
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.metrics import MetricWrapperBase
 from prometheus_client.registry import Collector
@@ -24,17 +25,22 @@ OURS = "lockgate_"
 NOWHERE = "redis://127.0.0.1:1/0"
 
 
-@pytest.fixture
-async def registries(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[CollectorRegistry]:
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def registries(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[list[CollectorRegistry]]:
     """Return the registries of a gateway that serves and of a parent, built as they are in production."""
-    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-        monkeypatch.setenv(name, "none")
+    with pytest.MonkeyPatch.context() as patched:
+        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+            patched.setenv(name, "none")
+        yield await _registries(tmp_path_factory.mktemp("workers"))
+
+
+async def _registries(folder: Path) -> list[CollectorRegistry]:
     settings, parents = Settings(redis_url=NOWHERE), CollectorRegistry()
     async with gateway(settings) as process, _hosted(process, settings):
         writer = LineWriter(1, lambda _: b"")
         Telemetry(writer).measured(process.private.metrics)
         writer.close()
-    Supervisor(1, lambda: bind("127.0.0.1", 0), tmp_path, parents, SystemClock())
+    Supervisor(1, lambda: bind("127.0.0.1", 0), folder, parents, SystemClock())
     return [process.private.metrics, parents]
 
 

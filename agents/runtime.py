@@ -20,6 +20,7 @@ from agents.answer import EVENT_STREAM, JSON, AnswerLimits, HttpAnswer
 from agents.authorize import Authorizer, Outgoing
 from agents.behalf import MintToken, OnBehalf, no_token
 from agents.breaker import Breakers
+from agents.census import UNCOUNTED, Places
 from agents.errors import (
     RuntimeBrokenError,
     RuntimeBusyError,
@@ -101,8 +102,10 @@ class AgentCore:
         repeats: RetryBudget,
         jitter: Callable[[], float] = any_part,
         token: MintToken = no_token,
+        census: Places = UNCOUNTED,
     ) -> None:
         self._upstream = upstream
+        self._census = census
         self._authorizer = authorizer
         self._clock = clock
         self._timeouts = timeouts
@@ -126,6 +129,8 @@ class AgentCore:
         if invocation.agent.tools:
             behalf = OnBehalf(invocation.ctx.tenant_id, invocation.ctx.principal.subject)
             headers |= self._carrying(invocation.agent, behalf, invocation.id)
+        # Whatever comes of it, AgentCore may have given it a place.
+        self._census.used(invocation.ctx.tenant_id, invocation.agent, invocation.session_id)
         answer = await self._post(
             self._target(invocation.agent, "invocations"),
             headers,
@@ -138,8 +143,14 @@ class AgentCore:
         except RuntimeFaultError:
             answer.close()
             raise
-        # Only an answer that was all here has given its connection back before it is closed.
-        return read, answer.close
+        ended = self._census.begun(invocation.session_id)
+
+        def close() -> None:
+            # Only an answer that was all here has given its connection back before it is closed.
+            answer.close()
+            ended()
+
+        return read, close
 
     def attach(
         self, agent: AgentVersion, session_id: SessionId, invocation_id: InvocationId, after: int
@@ -179,8 +190,10 @@ class AgentCore:
         try:
             answer = await self._post(target, headers, body, total_s=STOP_TIMEOUT_S, begin_s=STOP_TIMEOUT_S)
         except RuntimeMissingError:
+            self._census.stopped(session_id)
             return
         answer.close()
+        self._census.stopped(session_id)
 
     async def stop_turn(self, agent: AgentVersion, session_id: SessionId, invocation_id: InvocationId) -> bool:
         """End one turn and keep its session; True if the agent confirms within a second that it no longer runs."""
@@ -208,6 +221,8 @@ class AgentCore:
         `behalf` is for whom its tools may be called.
         """
         token = {} if behalf is None else self._carrying(agent, behalf, job_id)
+        if behalf is not None:
+            self._census.used(behalf.tenant_id, agent, session_id)
         return await self._ask(
             agent, session_id, "start", job_id, body=body, trace=trace, more=token, timeout_s=START_TIMEOUT_S
         )
@@ -235,6 +250,7 @@ class AgentCore:
         if not agent.kit:
             # It would take the question for a turn.
             raise RuntimeRefusedError("the agent is not built with lockgate-kit")
+        self._census.kept(session_id)
         headers = _headers(session_id, JSON, trace, ref=ref) | {ACTION_HEADER: action} | dict(more)
         try:
             async with asyncio.timeout(timeout_s):

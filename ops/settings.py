@@ -24,6 +24,9 @@ class Settings(BaseSettings):
     bucket: str = Field("lockgate-data", description="holds large inputs and results, under tenants/{tenantId}/")
     home_region: str = Field("eu-west-2", description="where DynamoDB and S3 are")
     runtime_region: str = Field("eu-west-1", description="where AgentCore runs agents")
+    runtime_sessions: int = Field(
+        2500, ge=1, description="AgentCore's quota of active sessions there; operators are told how near it is"
+    )
     authority: str = Field("https://login.microsoftonline.com", description="the identity provider's base URL")
     authority_directory: str = Field("common", description="the directory whose key set signs tokens")
     audience: str = Field("api://lockgate", description="the exact `aud` of accepted tokens")

@@ -27,6 +27,7 @@ from agents.answer import AnswerLimits
 from agents.authorize import Outgoing, SigV4Authorizer
 from agents.breaker import Breakers
 from agents.catalog import Catalog
+from agents.census import Census
 from agents.retries import RetryBudget
 from agents.runtime import AgentCore, RuntimeTimeouts
 from agents.sigv4 import Credentials, SigV4Signer
@@ -38,6 +39,7 @@ from jobs.metrics import JobMetrics
 from jobs.queue import JobQueue, WebhookTicks
 from jobs.store import JobStore
 from jobs.ticks import TickQueue, connect
+from ops.census import counting
 from ops.outbound import StorePost, open_http
 from ops.private import Check, PrivatePort
 from ops.readings import Readings
@@ -93,6 +95,7 @@ class Floor:
     tool_tokens: ToolTokens
     interceptors: Interceptors
     breakers: Breakers
+    census: Census
     jobs: JobStore
     job_metrics: JobMetrics
     arq: ArqRedis
@@ -131,7 +134,10 @@ async def floor(settings: Settings) -> AsyncIterator[Floor]:
         upstream = await stack.enter_async_context(open_upstream(settings.agentcore_url, clock=clock))
         credentials: Credentials = await session.get_credentials()
         tokens = _tool_tokens(settings, clock)
-        runtime = _runtime(settings, credentials, upstream, tokens, breakers=breakers, clock=clock, metrics=metrics)
+        census = await stack.enter_async_context(counting(trips, settings.runtime_sessions, clock, metrics))
+        runtime = _runtime(
+            settings, credentials, upstream, tokens, breakers=breakers, census=census, clock=clock, metrics=metrics
+        )
         job_store, job_metrics = JobStore(stores, clock), JobMetrics(metrics)
         arq, ticks = await stack.enter_async_context(_ticks(settings, clock, job_metrics))
         queue = JobQueue(job_store, ticks, clock=clock, metrics=job_metrics, job_timeout_s=settings.job_timeout_s)
@@ -158,6 +164,7 @@ async def floor(settings: Settings) -> AsyncIterator[Floor]:
             tool_tokens=tokens,
             interceptors=Interceptors(Decisions(metrics)),
             breakers=breakers,
+            census=census,
             jobs=job_store,
             job_metrics=job_metrics,
             arq=arq,
@@ -256,6 +263,7 @@ def _runtime(
     tokens: ToolTokens,
     *,
     breakers: Breakers,
+    census: Census,
     clock: Clock,
     metrics: CollectorRegistry,
 ) -> AgentCore:
@@ -270,6 +278,7 @@ def _runtime(
         breakers=breakers,
         repeats=RetryBudget(metrics),
         token=tokens.mint,
+        census=census,
     )
 
 

@@ -1,8 +1,13 @@
 """The shapes of every Redis key; what lives under them can be lost and rebuilt."""
 
 from datetime import date
+from typing import Final
 
 from tenancy.ids import InvocationId, SessionId, TenantId
+
+# The runtime sessions in use, of all tenants, by the end of their use; and whose each is.
+SESSIONS_KEY: Final = "lockgate:sessions"
+SESSIONS_OF_KEY: Final = "lockgate:sessions-of"
 
 
 def turn_key(tenant_id: TenantId, session_id: SessionId) -> str:

@@ -11,6 +11,8 @@ REGION: Final = "eu-west-1"
 TABLE_PREFIX: Final = "lockgate-"
 BUCKET: Final = "lockgate-data"
 AUDIENCE: Final = "api://lockgate"
+# Above what a premium tenant may use at once, so that it is tenants' own limits one meets here. A session takes 11 MB.
+SESSIONS: Final = 600
 
 
 def lockgate_variables(ports: Ports, keys: DevKeys, *, webhook_allow: str) -> dict[str, str]:
@@ -24,6 +26,7 @@ def lockgate_variables(ports: Ports, keys: DevKeys, *, webhook_allow: str) -> di
         "LOCKGATE_BUCKET": BUCKET,
         "LOCKGATE_HOME_REGION": REGION,
         "LOCKGATE_RUNTIME_REGION": REGION,
+        "LOCKGATE_RUNTIME_SESSIONS": str(SESSIONS),
         "LOCKGATE_AUTHORITY": ports.url("issuer"),
         "LOCKGATE_AUDIENCE": AUDIENCE,
         "LOCKGATE_PUBLIC_URL": ports.url("gateway"),

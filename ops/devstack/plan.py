@@ -11,7 +11,7 @@ from typing import Final, TypeAlias
 
 from aiohttp import ClientError, ClientSession, ClientTimeout
 
-from ops.devstack.environment import child_environment
+from ops.devstack.environment import SESSIONS, child_environment
 from ops.devstack.layout import CHECKOUT, DevKeys, Layout
 from ops.devstack.parts import Part
 from ops.devstack.ports import Ports
@@ -24,8 +24,6 @@ NAMES: Final = (
     *("tables", "seed", "worker", "gateway", "webhooks"),
 )
 
-# Above what a premium tenant may use at once, so that it is tenants' own limits one meets here. A session takes 11 MB.
-_SESSIONS: Final = 600
 _NEW_SESSIONS_PER_S: Final = 100
 
 Probe: TypeAlias = Callable[[], Awaitable[bool]]
@@ -120,7 +118,7 @@ class Plan:
             *("-m", "ops.devstack.runtime"),
             *("--data-port", self.ports.runtime, "--control-port", self.ports.runtime_control),
             *("--state", self.layout.data("runtime"), "--code-root", CHECKOUT / "agents"),
-            *("--max-sessions", _SESSIONS, "--new-sessions-per-second", _NEW_SESSIONS_PER_S),
+            *("--max-sessions", SESSIONS, "--new-sessions-per-second", _NEW_SESSIONS_PER_S),
             *("--access-key", self.keys.access_key, "--secret-key-file", self.layout.secret_key_file),
         ]
         return await self._python("runtime", argv, {}, self._runtime_listens)

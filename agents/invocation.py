@@ -17,11 +17,23 @@ class TraceHeaders:
 
     traceparent: str | None = None
     tracestate: str | None = None
+    # The caller's span, empty where the trace began here.
+    parent_id: str = ""
 
     @property
     def trace_id(self) -> str:
         """The trace's own id, empty where there is no trace."""
         return (self.traceparent or "")[3:35]
+
+    @property
+    def span_id(self) -> str:
+        """The id of this hop, empty where there is no trace."""
+        return (self.traceparent or "")[36:52]
+
+    @property
+    def sampled(self) -> bool:
+        """Whether the trace's caller wants it recorded."""
+        return self.traceparent is not None and int(self.traceparent[53:55], 16) & 1 == 1
 
 
 @dataclass(frozen=True, slots=True)

@@ -340,8 +340,10 @@ class RequestPath:
             free = isinstance(end, RuntimeFaultError) and end.nothing_ran
             self._settle(run, invocation, final, free=free)
             self.journal.put(final, soon=end is not None)
-        tier, trace_id = invocation.ctx.tenant.tier, invocation.trace.trace_id
-        self.report(final, Passage(run.lasted_s, run.first_byte_s, upstream_of(end), tier, trace_id))
+        tier, tokens = invocation.ctx.tenant.tier, run.meter.reported
+        self.report(
+            final, Passage(run.lasted_s, run.first_byte_s, upstream_of(end), tier, invocation.trace, tokens=tokens)
+        )
 
     def _settle(self, run: Run, invocation: Invocation, final: InvocationRecord, *, free: bool = False) -> None:
         """Write the ledger's line of what has ended, and count it against the budget."""

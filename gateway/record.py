@@ -1,6 +1,7 @@
 """An invocation's record from its beginning to its end, and the judgement of how it ended."""
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
@@ -10,7 +11,7 @@ import structlog
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
 from agents.errors import AgentFailedError, RuntimeFaultError
-from agents.invocation import Invocation
+from agents.invocation import Invocation, TraceHeaders
 from gateway.bodies import InvocationBody
 from gateway.live import InvocationCancelledError
 from gateway.problems import problem_of
@@ -126,7 +127,13 @@ class Passage:
     first_byte_s: float | None
     upstream: str
     tier: Tier
-    trace_id: str
+    trace: TraceHeaders
+    # Input and output tokens, where the agent said them.
+    tokens: tuple[int, int] | None = None
+
+
+TellSpan = Callable[[InvocationRecord, Passage], None]
+"""Makes a span of an invocation that has ended."""
 
 
 def upstream_of(end: BaseException | None) -> str:
@@ -139,7 +146,8 @@ def upstream_of(end: BaseException | None) -> str:
 class Report:
     """Says once per invocation how it went: one wide line, one count, one duration. Never what was said."""
 
-    def __init__(self, metrics: CollectorRegistry) -> None:
+    def __init__(self, metrics: CollectorRegistry, tell_span: TellSpan | None = None) -> None:
+        self._tell_span = tell_span
         # Finding a series by its labels costs more than counting.
         self._series: dict[tuple[str, str, str, str], tuple[Counter, Histogram, Histogram]] = {}
         # Bound once: a lazy logger is bound anew for every line.
@@ -177,7 +185,7 @@ class Report:
             principal=record.principal,
             invocation=record.invocation_id,
             request=record.request_id,
-            trace=passage.trace_id,
+            trace=passage.trace.trace_id,
             session=record.session_id,
             agent=record.agent,
             version=record.agent_version,
@@ -190,6 +198,8 @@ class Report:
             ttfb_ms=None if passage.first_byte_s is None else round(passage.first_byte_s * 1000, 1),
             duration_ms=round(passage.duration_s * 1000, 1),
         )
+        if self._tell_span is not None:
+            self._tell_span(record, passage)
 
     def _series_of(self, record: InvocationRecord, code: str) -> tuple[Counter, Histogram, Histogram]:
         key = (record.agent, record.mode, record.status, code)

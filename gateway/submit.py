@@ -4,6 +4,7 @@ Everything that can be refused is refused before the day's count is touched. Und
 stored in the job's own transaction: of any number of requests with one key one makes a job.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -36,6 +37,7 @@ class Submissions:
     jobs: JobQueue
     stores: TenantStores
     admission: Admission
+    accepted: Callable[[JobRecord, TraceHeaders], None] | None = None
 
     async def submit(
         self,
@@ -78,6 +80,8 @@ class Submissions:
         except ConditionFailedError:
             self.admission.days.put_back(ctx.tenant_id, ctx.limits.invocations_per_day)
             raise
+        if self.accepted is not None:
+            self.accepted(job, trace)
         return accepted(job)
 
     async def _webhook(self, tenant_id: TenantId, text: str) -> WebhookId:

@@ -21,7 +21,7 @@ from agents.errors import (
     SessionBusyError,
     StreamInterruptedError,
 )
-from agents.invocation import Answer
+from agents.invocation import Answer, TraceHeaders
 from agents.turns import Turns
 from gateway.errors import ReplayExpiredError
 from gateway.frames import Frames
@@ -51,6 +51,8 @@ ATTACH_S: Final = 30.0
 RETRY_S: Final = 1.0
 # How long the log of a dead process is read for, at most.
 READ_S: Final = 10.0
+# A record does not say in which trace it was begun.
+_NO_TRACE: Final = TraceHeaders()
 _DATA: Final = b"\ndata: "
 _CHUNK: Final = b"event: agent.chunk"
 _ENDS: Final = {
@@ -263,7 +265,7 @@ class Takeovers:
             self.journal.put(line)
             run.meter.settle(line.cost_microusd)
         self.journal.put(final, soon=True)
-        self.report(final, Passage(run.lasted_s, run.first_byte_s, "", tenant.tier, ""))
+        self.report(final, Passage(run.lasted_s, run.first_byte_s, "", tenant.tier, _NO_TRACE))
 
     async def _is_settled(self, line: UsageRecord) -> bool:
         """Tell whether the process that died had written what it cost: how it ended is written after that."""

@@ -17,4 +17,4 @@ def continued(traceparent: str | None, tracestate: str | None) -> TraceHeaders:
     if match is None or not int(match[1], 16) or not int(match[2], 16):
         return TraceHeaders(f"00-{secrets.token_hex(16)}-{span}-01")
     state = tracestate if tracestate and _TRACESTATE.fullmatch(tracestate) else None
-    return TraceHeaders(f"00-{match[1]}-{span}-{match[3]}", state)
+    return TraceHeaders(f"00-{match[1]}-{span}-{match[3]}", state, match[2])

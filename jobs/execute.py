@@ -192,7 +192,7 @@ class Execute:
 
     async def _start(self, held: Held, agent: AgentVersion, body: bytes) -> Seen:
         job = held.job
-        behalf, trace = OnBehalf(job.tenant_id, job.principal), TraceHeaders(job.traceparent)
+        behalf, trace = OnBehalf(job.tenant_id, job.principal), TraceHeaders(records.traceparent_of_run(job))
         start = self._runtime.start_job(agent, job.session_id, job.job_id, body, trace, behalf=behalf)
         answer = await self._leases.while_held(job, start)
         finding = await guarded(self._guard, job, find(answer, job, self._clock.now()))
@@ -216,6 +216,7 @@ class Execute:
         if body is None:
             return LOST
         held.job = await self._store.save(job, records.started(job, self._clock.now()))
+        self._finish.tell_run(job, self._clock.now(), "job_lost")
         return await self._start(held, agent, body)
 
     async def _stop(self, job: JobRecord, asked_at: datetime) -> Ended | Stopping:

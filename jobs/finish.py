@@ -4,6 +4,7 @@ The record and all that tells of it are one transaction; what follows it may be 
 or by a tick that comes after the end).
 """
 
+from collections.abc import Callable
 from datetime import datetime
 from typing import Final
 
@@ -30,6 +31,14 @@ CANCEL_GRACE_S: Final = 10.0
 _log = structlog.get_logger("jobs.finish")
 
 
+TellRun = Callable[[JobRecord, datetime, str | None], None]
+"""Makes a span of a job's run that is over, of the code it failed of; of none where the job never ran."""
+
+
+def untold(_job: JobRecord, _now: datetime, _code: str | None) -> None:
+    """Make no span."""
+
+
 class Finish:
     """Ends jobs."""
 
@@ -44,7 +53,9 @@ class Finish:
         clock: Clock,
         metrics: JobMetrics,
         spending: Spending,
+        tell_run: TellRun = untold,
     ) -> None:
+        self.tell_run = tell_run
         self._store = store
         self._gates = gates
         self._ask_outbox = ask_outbox
@@ -102,6 +113,7 @@ class Finish:
         seconds = round((now - job.created_at).total_seconds(), 3)
         code = None if job.error is None else job.error.code
         _log.info("job.ended", **line(job), code=code, kind=end.kind, seconds=seconds)
+        self.tell_run(job, now, code)
 
 
 def line(job: JobRecord) -> dict[str, str | int]:

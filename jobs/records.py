@@ -6,6 +6,7 @@ worker's hands (`parked`, `ended`) drops the lease with the same change, so that
 
 from collections.abc import Mapping
 from datetime import datetime, timedelta
+from hashlib import sha256
 from typing import Final
 
 from jobs.errors import IllegalTransitionError
@@ -70,6 +71,7 @@ def started(job: JobRecord, now: datetime) -> JobRecord:
             "boot_id": None,
             "waiting_since_at": None,
             "started_at": job.started_at or now,
+            "run_started_at": now,
             "progress": None,
             "updated_at": now,
         }
@@ -148,3 +150,12 @@ def ended(
 def _check(job: JobRecord, status: Status) -> None:
     if status not in LEGAL[job.status]:
         raise IllegalTransitionError(f"a {job.status} job cannot become {status}")
+
+
+def traceparent_of_run(job: JobRecord) -> str | None:
+    """Return the trace context of a job's run: the trace it was submitted in, with a span that is this run's alone."""
+    if job.traceparent is None:
+        return None
+    version, trace, _, flags = job.traceparent.split("-")
+    span = sha256(f"{job.job_id}#{job.run}".encode()).hexdigest()[:16]
+    return f"{version}-{trace}-{span}-{flags}"

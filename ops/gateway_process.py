@@ -207,10 +207,12 @@ def _path(
         stopper=base.runtime,
         standing=standing,
         interceptors=base.interceptors,
-        submissions=Submissions(base.queue, base.stores, admission),
+        submissions=Submissions(
+            base.queue, base.stores, admission, None if base.traces is None else base.traces.accepted
+        ),
         clock=base.clock,
         durations=Durations(settings.sync_timeout_s, settings.stream_timeout_s, settings.heartbeat_s),
-        report=Report(base.metrics),
+        report=Report(base.metrics, None if base.traces is None else base.traces.invocation),
         meters=meter.meters,
         tool_calls=ToolCalls(base.trips),
     )

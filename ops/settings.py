@@ -63,6 +63,12 @@ class Settings(BaseSettings):
         description="AgentCore's data plane; AWS's own where unset",
     )
 
+    otlp_endpoint: str | None = Field(
+        None,
+        pattern=r"^https?://[^/]+(/[^/]+)*$",
+        description="an OpenTelemetry collector's base URL, such as http://127.0.0.1:4318; without one no spans",
+    )
+
     @field_validator("webhook_allow")
     @classmethod
     def _only_where_developed(cls, value: str, info: ValidationInfo) -> str:

@@ -8,6 +8,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
+from importlib.metadata import version
 from typing import TYPE_CHECKING, Final
 
 import aioboto3
@@ -59,6 +60,8 @@ if TYPE_CHECKING:
     from types_aiobotocore_dynamodb.client import DynamoDBClient
     from types_aiobotocore_s3.client import S3Client
 
+    from ops.tracing import Traces
+
 # How long a process that ends waits for what it still has to write.
 FLUSH_S: Final = 5.0
 ANSWERS: Final = AnswerLimits(answer_bytes=16 * 1024 * 1024, event_bytes=1024 * 1024)
@@ -96,6 +99,7 @@ class Floor:
     interceptors: Interceptors
     breakers: Breakers
     census: Census
+    traces: "Traces | None"
     jobs: JobStore
     job_metrics: JobMetrics
     arq: ArqRedis
@@ -165,6 +169,7 @@ async def floor(settings: Settings) -> AsyncIterator[Floor]:
             interceptors=Interceptors(Decisions(metrics)),
             breakers=breakers,
             census=census,
+            traces=await stack.enter_async_context(_traces(settings)),
             jobs=job_store,
             job_metrics=job_metrics,
             arq=arq,
@@ -172,6 +177,19 @@ async def floor(settings: Settings) -> AsyncIterator[Floor]:
             webhook_ticks=webhook_ticks,
             webhooks=stack.enter_context(hooks),
         )
+
+
+@asynccontextmanager
+async def _traces(settings: Settings) -> "AsyncIterator[Traces | None]":
+    """Give what makes spans, where somebody collects them."""
+    if settings.otlp_endpoint is None:
+        yield None
+        return
+    # What it imports is paid for by those alone who collect spans.
+    from ops.tracing import sending  # noqa: PLC0415
+
+    async with sending(settings.otlp_endpoint, version("lockgate")) as traces:
+        yield traces
 
 
 def _stores(

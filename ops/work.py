@@ -15,7 +15,7 @@ from aiohttp import web
 
 from jobs.election import Election
 from jobs.execute import Execute
-from jobs.finish import Finish
+from jobs.finish import Finish, untold
 from jobs.gate import Gates
 from jobs.lease import Leases
 from jobs.metering import JobSpending
@@ -93,7 +93,17 @@ def _jobs(base: Floor, registry: TenantRegistry, owner: str, spending: JobSpendi
 
     gates = Gates(base.jobs, base.queue, cap_of, clock=clock, metrics=metrics)
     ask = base.webhook_ticks.outbox
-    finish = Finish(base.jobs, gates, ask, base.catalog, base.runtime, clock=clock, metrics=metrics, spending=spending)
+    finish = Finish(
+        base.jobs,
+        gates,
+        ask,
+        base.catalog,
+        base.runtime,
+        clock=clock,
+        metrics=metrics,
+        spending=spending,
+        tell_run=untold if base.traces is None else base.traces.run,
+    )
     execute = Execute(
         base.jobs,
         Leases(base.jobs, clock, owner=owner),

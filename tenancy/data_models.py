@@ -347,6 +347,8 @@ class JobRecord(TenantItem):
     dead_letter: bool = False
     created_at: AwareDatetime
     started_at: AwareDatetime | None = None
+    # When the newest run began.
+    run_started_at: AwareDatetime | None = None
     updated_at: AwareDatetime
     ended_at: AwareDatetime | None = None
     deadline_at: AwareDatetime

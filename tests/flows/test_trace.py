@@ -1,11 +1,16 @@
 """One trace from the tenant to the agent: the same id in, out, on and in the log."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.proto.trace.v1.trace_pb2 import Span
 from structlog.testing import capture_logs
 
 from ops.devstack.runtime.server import LocalAgentCore, Options
@@ -33,8 +38,34 @@ class Traced:
     logged: dict[str, str]
 
 
+class Collector:
+    """Takes spans over OTLP, as protobuf."""
+
+    def __init__(self) -> None:
+        self.spans: asyncio.Queue[Span] = asyncio.Queue()
+
+    async def take(self, request: web.Request) -> web.Response:
+        sent = ExportTraceServiceRequest.FromString(await request.read())
+        for span in sent.resource_spans[0].scope_spans[0].spans:
+            self.spans.put_nowait(span)
+        return web.Response(content_type="application/x-protobuf")
+
+
 @pytest.fixture
-async def gateway(aws: Aws, redis_url: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> AsyncIterator[Whole]:
+async def collector(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Collector]:
+    """Run a collector, and have what is started after it send its spans there."""
+    collector, app = Collector(), web.Application()
+    app.router.add_post("/v1/traces", collector.take)
+    async with TestServer(app) as server:
+        monkeypatch.setenv("LOCKGATE_OTLP_ENDPOINT", f"http://127.0.0.1:{server.port}")
+        monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", "100")
+        yield collector
+
+
+@pytest.fixture
+async def gateway(
+    aws: Aws, redis_url: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, collector: Collector
+) -> AsyncIterator[Whole]:
     """Run a gateway whose agent tells the headers it was given, on the local AgentCore."""
     async with AsyncExitStack() as stack:
         core = await stack.enter_async_context(
@@ -90,3 +121,12 @@ async def test_a_streams_agent_is_in_the_callers_trace_too(gateway: Whole) -> No
         text = await answer.text()
     assert f'"traceparent":"{answer.headers["traceparent"]}"' in text.replace(" ", "")
     assert answer.headers["traceparent"].split("-")[1] == TRACE
+
+
+async def test_a_collector_gets_the_span_that_the_agent_was_given(gateway: Whole, collector: Collector) -> None:
+    found = await traced(gateway, SENT)
+    async with asyncio.timeout(20):
+        span = await collector.spans.get()
+    assert (span.trace_id.hex(), span.parent_span_id.hex()) == (TRACE, SPAN)
+    assert span.span_id.hex() == found.given["traceparent"].split("-")[2]
+    assert {each.key: each.value.string_value for each in span.attributes}["gen_ai.operation.name"] == "invoke_agent"

@@ -13,10 +13,12 @@ from agents.errors import (
     RuntimeThrottledError,
     RuntimeTimeoutError,
 )
+from agents.invocation import TraceHeaders
 from agents.runtime import START_TIMEOUT_S
 from jobs.errors import TickAgainError
 from jobs.execute import MAX_CLAIMS, MAX_RUNS, TickOutcome
 from jobs.lease import HEARTBEAT_S, LEASE_S, Leases, Tick
+from jobs.records import traceparent_of_run
 from tenancy import tables
 from tenancy.data_models import JobRecord, Status
 from tests.clock import FakeClock
@@ -79,10 +81,14 @@ async def test_the_session_of_an_ended_job_is_stopped(floor: Floor, clock: FakeC
     assert floor.runtime.stopped == [job.session_id]
 
 
-async def test_the_trace_goes_on_to_the_runtime(floor: Floor) -> None:
+async def test_the_trace_goes_on_to_the_runtime_with_a_span_of_the_runs_own(floor: Floor) -> None:
     job = await floor.submit()
     await floor.tick((await floor.due())[0])
-    assert [trace.traceparent for trace in floor.runtime.traces] == [job.traceparent]
+    [given] = floor.runtime.traces
+    asked = TraceHeaders(job.traceparent)
+    assert (given.trace_id, given.sampled) == (asked.trace_id, asked.sampled)
+    assert given.traceparent == traceparent_of_run(job.model_copy(update={"run": 1}))
+    assert given.span_id != asked.span_id
 
 
 async def test_what_the_agent_raises_fails_the_job_without_its_words(floor: Floor, clock: FakeClock) -> None:

@@ -9,9 +9,10 @@ from typing import Final
 
 from aiohttp import web
 
-from gateway.errors import RoleMissingError, TenantMismatchError
+from gateway.errors import DirectoryUnboundError, RoleMissingError, TenantMismatchError, TokenRefusedError
 from gateway.identity import Authenticator, authorization_of, check_tenant_header, require_role
 from gateway.middleware import ACTING, ORIGIN, RATE
+from gateway.refused import Refused
 from tenancy.admission import Admission
 from tenancy.audit import AuditTrail
 from tenancy.clock import Clock
@@ -36,6 +37,7 @@ class Access:
     registry: TenantRegistry
     admission: Admission
     audit: AuditTrail
+    refused: Refused
     clock: Clock
 
     def principal(self, handler: PrincipalHandler) -> Handler:
@@ -61,8 +63,8 @@ class Access:
 
         async def guarded(request: web.Request) -> web.StreamResponse:
             principal = await self._principal(request)
-            require_role(principal, role)
-            if principal.tenant_id is not None:
+            if role not in principal.roles or principal.tenant_id is not None:
+                self.refused.note(RoleMissingError.code, principal.tenant_id, principal.subject)
                 raise RoleMissingError(role)
             return await handler(request, principal)
 
@@ -84,7 +86,11 @@ class Access:
         return ctx
 
     async def _principal(self, request: web.Request) -> Principal:
-        principal = await self.authenticator.authenticate(authorization_of(request.headers))
+        try:
+            principal = await self.authenticator.authenticate(authorization_of(request.headers))
+        except (TokenRefusedError, DirectoryUnboundError) as error:
+            self.refused.note(error.code)
+            raise
         request[ACTING] = (principal.tenant_id, principal.subject)
         if principal.tenant_id is None:
             self._check_named(request, principal)

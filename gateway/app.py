@@ -8,8 +8,7 @@ from aiohttp import web
 
 from agents.catalog import Catalog
 from gateway.access import Access, Handler, PrincipalHandler, TenantHandler
-from gateway.admin import bindings, tenants
-from gateway.admin.tenants import TenantAdmin
+from gateway.admin.table import ADMIN_ROUTES, Admin, AdminRoute
 from gateway.cancel import Cancellations
 from gateway.follow import Followers
 from gateway.invoke import RequestPath
@@ -66,7 +65,7 @@ class Parts:
     jobs: JobStore
     endpoints: Endpoints
     deliveries: Deliveries
-    tenants: TenantAdmin
+    admin: Admin
     repeats: Repeats
     replays: Replays
     clock: Clock
@@ -141,6 +140,10 @@ def _webhooks(parts: Parts) -> WebhookRoutes:
     return WebhookRoutes(parts.endpoints, parts.clock)
 
 
+def _admin(route: AdminRoute) -> Route:
+    return platform(route.role, route.operation, lambda parts: route.handler(parts.admin))
+
+
 ROUTES: Final[tuple[Route, ...]] = (
     public(health.GET, lambda _: health.get_health),
     principal(me.GET, lambda parts: MeRoutes(parts.access, parts.budgets).get),
@@ -186,15 +189,7 @@ ROUTES: Final[tuple[Route, ...]] = (
     tools(mcp.POST, lambda parts: McpRoutes(parts.tool_door).post),
     agent(tool_tokens.RENEW, lambda parts: _tools(parts).renew),
     public(tool_tokens.KEYS, lambda parts: _tools(parts).keys),
-    platform(Role.PLATFORM_OPERATOR, tenants.LIST, lambda parts: parts.tenants.list),
-    platform(Role.PLATFORM_ADMIN, tenants.CREATE, lambda parts: parts.tenants.create),
-    platform(Role.PLATFORM_OPERATOR, tenants.GET, lambda parts: parts.tenants.get),
-    platform(Role.PLATFORM_ADMIN, tenants.PATCH, lambda parts: parts.tenants.patch),
-    platform(Role.PLATFORM_OPERATOR, tenants.SUSPEND, lambda parts: parts.tenants.suspend),
-    platform(Role.PLATFORM_OPERATOR, tenants.REINSTATE, lambda parts: parts.tenants.reinstate),
-    platform(Role.PLATFORM_OPERATOR, bindings.LIST, lambda parts: parts.tenants.bindings.list),
-    platform(Role.PLATFORM_ADMIN, bindings.BIND, lambda parts: parts.tenants.bindings.post),
-    platform(Role.PLATFORM_ADMIN, bindings.UNBIND, lambda parts: parts.tenants.bindings.delete),
+    *map(_admin, ADMIN_ROUTES),
     public(openapi.DOCUMENT, lambda _: openapi.described(operations()).get),
     public(openapi.PAGE, lambda _: openapi.shown(operations()).get),
 )

@@ -12,9 +12,6 @@ from prometheus_client import (
 from agents.sessions import Sessions
 from agents.turns import Turns
 from gateway.access import Access
-from gateway.admin.bindings import BindingAdmin
-from gateway.admin.tenants import TenantAdmin
-from gateway.admin.trail import AdminTrail
 from gateway.app import Parts
 from gateway.cancel import Cancellations
 from gateway.identity import Authenticator
@@ -26,12 +23,14 @@ from gateway.middleware import Edge
 from gateway.orphans import Orphans
 from gateway.processes import Standing
 from gateway.record import Report
+from gateway.refused import Refused
 from gateway.repeats import Repeats
 from gateway.replay import Replays
 from gateway.submit import Submissions
 from gateway.suspensions import Suspensions
 from gateway.tokens import TokenRules
 from gateway.traffic import Traffic
+from ops.admin import admin
 from ops.metering import Metering, metering
 from ops.orphans import leave, orphans, sure_writer
 from ops.private import PrivatePort
@@ -92,7 +91,9 @@ async def gateway(settings: Settings) -> AsyncIterator[GatewayProcess]:
             kept=kept,
             standing=standing,
         )
-        access = Access(authenticator, registry, admission, base.audit, clock)
+        refused = Refused(base.audit, clock)
+        await stack.enter_async_context(running(refused.run()))
+        access = Access(authenticator, registry, admission, base.audit, refused, clock)
         edge = Edge(clock, settings.cors_origins, Traffic(base.metrics), lambda: live.draining)
         _read_out(base, registry, authenticator, keys, live=live)
         replays = kept.replays(cancellations.find)
@@ -109,7 +110,7 @@ async def gateway(settings: Settings) -> AsyncIterator[GatewayProcess]:
             base.jobs,
             base.webhooks.endpoints,
             base.webhooks.deliveries,
-            _admin(base, registry),
+            admin(base, registry),
             repeats,
             replays,
             clock,
@@ -224,14 +225,6 @@ async def _live(registry: TenantRegistry, changes: ChangeFeed, clock: Clock) -> 
     live = LiveInvocations()
     async with running(Suspensions(registry, live, changes, clock=clock).run()):
         yield live
-
-
-def _admin(base: Floor, registry: TenantRegistry) -> TenantAdmin:
-    """Return what operators do to tenants."""
-    clock, settings, trail = base.clock, base.settings, AdminTrail(base.audit, base.clock)
-    rules = TokenRules(settings.authority, settings.audience)
-    bindings = BindingAdmin(registry, base.platform, base.changes, rules, trail, clock)
-    return TenantAdmin(registry, base.platform, bindings, trail, clock)
 
 
 def _repeats(stack: AsyncExitStack, stores: TenantStores, replays: Replays, clock: Clock) -> Repeats:

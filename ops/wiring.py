@@ -48,10 +48,12 @@ from ops.settings import Settings
 from ops.webhooks import Webhooks, webhooks
 from tenancy import client_guard, straight
 from tenancy.audit import AuditTrail
+from tenancy.chain import AuditChain
 from tenancy.changes import ChangeFeed
 from tenancy.clock import Clock, SystemClock
 from tenancy.errors import OnViolation
 from tenancy.ids import AgentName
+from tenancy.platform_acts import PlatformActs
 from tenancy.platform_store import PlatformStore
 from tenancy.store import TenantStores
 from tenancy.trips import RoundTrips
@@ -89,7 +91,9 @@ class Floor:
     trips: RoundTrips
     stores: TenantStores
     platform: PlatformStore
+    acts: PlatformActs
     audit: AuditTrail
+    chain: AuditChain
     changes: ChangeFeed
     catalog: Catalog
     http: aiohttp.ClientSession
@@ -159,7 +163,9 @@ async def floor(settings: Settings) -> AsyncIterator[Floor]:
             trips=trips,
             stores=stores,
             platform=platform,
+            acts=PlatformActs(dynamodb, table_prefix=settings.table_prefix),
             audit=audit,
+            chain=AuditChain(stores, clock),
             changes=changes,
             catalog=catalog,
             http=http,

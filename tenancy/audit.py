@@ -81,16 +81,7 @@ class AuditTrail:
 
     def record(self, event: AuditEvent) -> None:
         """Log and queue an event."""
-        _log.info(
-            "audit",
-            tenant=event.tenant_id,
-            audit_id=event.audit_id,
-            actor=event.actor,
-            operation=event.operation,
-            outcome=event.outcome,
-            reason=event.reason,
-            request_id=event.request_id,
-        )
+        log_event(event)
         self._enqueue(event)
 
     def _enqueue(self, event: AuditEvent) -> None:
@@ -129,3 +120,17 @@ class AuditTrail:
             else:
                 return
         self._dropped.inc(len(events))
+
+
+def log_event(event: AuditEvent) -> None:
+    """Write an event's line."""
+    _log.info(
+        "audit",
+        tenant=event.tenant_id,
+        audit_id=event.audit_id,
+        actor=event.actor,
+        operation=event.operation,
+        outcome=event.outcome,
+        reason=event.reason,
+        request_id=event.request_id,
+    )

@@ -7,7 +7,7 @@ as JSON text, never unpacked: what an agent answered is what a tenant reads.
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from enum import StrEnum
 from functools import cache
 from typing import TYPE_CHECKING, Annotated, ClassVar, Final, Literal, NamedTuple, Self, TypeAlias
@@ -16,12 +16,14 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from tenancy import tables
 from tenancy.attributes import decode, encode, encode_field
+from tenancy.errors import InvalidIdError
 from tenancy.ids import (
     AgentName,
     DeliveryId,
     EventId,
     InvocationId,
     JobId,
+    KeyId,
     SessionId,
     TenantId,
     WebhookId,
@@ -678,23 +680,53 @@ class IdempotencyRecord(TenantItem):
         return self.SORT_PREFIX + f"{self.operation}#{self.idempotency_key}"
 
 
+class KeySecret(BaseModel):
+    """One secret of an API key, as its hash; `prefix` is the part of it that may be shown."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    sha256: str = Field(repr=False)
+    prefix: str
+    until_at: AwareDatetime | None = None
+
+
 class ApiKey(TenantItem):
-    """A tenant's API key; its secret is stored only as a hash, under the platform's key hashes."""
+    """A tenant's API key; what it is looked up by are the platform's key hashes, stored together with it."""
 
     TABLE = tables.API_KEYS
     SORT_PREFIX = "KEY#"
 
-    key_id: str
-    prefix: str
+    key_id: KeyId
     label: str
     roles: frozenset[str]
-    status: Literal["active", "rotating", "revoked"] = "active"
-    expires_at: AwareDatetime | None = None
+    # The newest first; those that were replaced open the door until their time.
+    secrets: tuple[KeySecret, ...]
+    revoked_at: AwareDatetime | None = None
+    # At the latest; written now and then.
+    last_used_at: AwareDatetime | None = None
+    # Rises with every change but that of its last use.
+    version: int = Field(default=0, ge=0)
     created_at: AwareDatetime
+    updated_at: AwareDatetime
 
     def sort_key(self) -> str:
         """Return the key's id."""
         return self.SORT_PREFIX + self.key_id
+
+    def hashes(self) -> "tuple[KeyHash, ...]":
+        """Return what the key is looked up by; nothing once it is revoked."""
+        if self.revoked_at is not None:
+            return ()
+        return tuple(
+            KeyHash(
+                sha256=secret.sha256,
+                tenant_id=self.tenant_id,
+                key_id=self.key_id,
+                roles=self.roles,
+                expires_at=secret.until_at,
+            )
+            for secret in self.secrets
+        )
 
 
 class AuditedChange(BaseModel):
@@ -707,16 +739,22 @@ class AuditedChange(BaseModel):
     after: str
 
 
+# `begun` stands before what cannot be stored together with its event; `allowed` or `failed` follows it.
+Outcome: TypeAlias = Literal["allowed", "refused", "begun", "failed"]
+
+
 class AuditEvent(TenantItem):
-    """Something that happened to a tenant's data or standing, kept for good."""
+    """Something that happened to a tenant's data or standing, or the platform's, kept for good."""
 
     TABLE = tables.AUDIT
     SORT_PREFIX = "AUDIT#"
 
     audit_id: str
     actor: str
+    # Of an actor that is a tenant's own; the platform's have none.
+    acting_tenant: TenantId | None = None
     operation: str
-    outcome: Literal["allowed", "refused"]
+    outcome: Outcome
     reason: str
     request_id: str | None = None
     target: str | None = None
@@ -726,6 +764,56 @@ class AuditEvent(TenantItem):
     def sort_key(self) -> str:
         """Return the event's id, which sorts by time."""
         return self.SORT_PREFIX + self.audit_id
+
+    def index_keys(self) -> dict[str, str]:
+        """Stand among what was refused anywhere, where it was."""
+        return self._trail_keys(tables.REFUSALS) if self.outcome == "refused" else {}
+
+    def _trail_keys(self, partition: str) -> dict[str, str]:
+        moment = self.at.astimezone(UTC).isoformat(timespec="milliseconds")
+        return {
+            tables.TRAIL_INDEX.partition_key: partition,
+            tables.TRAIL_INDEX.sort_key: f"{moment}#{self.tenant_id}#{self.sort_key()}",
+        }
+
+
+class AuditLink(AuditEvent):
+    """An operator's act, linked to the one before it in its chain: `sha256` covers all of it and `previous`."""
+
+    SORT_PREFIX = "LINK#"
+
+    seq: int = Field(ge=1)
+    previous: str
+    sha256: str
+
+    def sort_key(self) -> str:
+        """Return the number in the chain."""
+        return f"{self.SORT_PREFIX}{self.seq:012d}"
+
+    def index_keys(self) -> dict[str, str]:
+        """Stand among the acts of all operators."""
+        return self._trail_keys(tables.ACTS)
+
+
+class AuditHead(TenantItem):
+    """The end of a chain: a chain that is shorter than this says has lost its end."""
+
+    TABLE = tables.AUDIT
+    SORT_PREFIX = "HEAD"
+
+    seq: int = Field(ge=1)
+    sha256: str
+
+    def sort_key(self) -> str:
+        """Return the fixed sort key."""
+        return self.SORT_PREFIX
+
+    def index_keys(self) -> dict[str, str]:
+        """Stand among the ends of all chains, in the place that the first link gave it."""
+        return {
+            tables.TRAIL_INDEX.partition_key: tables.HEADS,
+            tables.TRAIL_INDEX.sort_key: f"#{self.tenant_id}#{self.SORT_PREFIX}",
+        }
 
 
 class ToolOverride(TenantItem):
@@ -763,6 +851,8 @@ class AgentVersion(StoredItem):
 
     TABLE = tables.AGENTS
 
+    # Whose developers registered it; None: the platform's own.
+    owner: TenantId | None = None
     name: AgentName
     version: str = Field(pattern=r"^\d+\.\d+\.\d+$")
     description: str = ""
@@ -790,12 +880,10 @@ class AgentVersion(StoredItem):
         return agent_key(self.name, self.version)
 
     def index_keys(self) -> dict[str, str]:
-        """Stand in the catalog for as long as the version is promoted."""
-        if self.state is not ReleaseState.PROMOTED:
-            return {}
+        """Stand in the catalog for as long as the version is promoted, else in the registry."""
         padded = ".".join(part.zfill(6) for part in self.version.split("."))
         return {
-            tables.CATALOG_INDEX.partition_key: "CATALOG",
+            tables.CATALOG_INDEX.partition_key: "CATALOG" if self.state is ReleaseState.PROMOTED else "REGISTRY",
             tables.CATALOG_INDEX.sort_key: f"AGENT#{self.name}#VERSION#{padded}",
         }
 
@@ -859,15 +947,15 @@ class KeyHash(StoredItem):
 
     TABLE = tables.KEY_HASHES
 
-    sha256: str
+    sha256: str = Field(repr=False)
     tenant_id: TenantId
-    key_id: str
+    key_id: KeyId
     roles: frozenset[str]
     expires_at: AwareDatetime | None = None
 
     def key(self) -> Key:
         """Return the hash as key."""
-        return Key(f"KEYHASH#{self.sha256}", "METADATA")
+        return key_hash_key(self.sha256)
 
 
 class OpsLock(StoredItem):
@@ -927,6 +1015,20 @@ def agent_key(name: AgentName, version: str) -> Key:
 def binding_key(issuer: str, directory: str, client_id: str) -> Key:
     """Return the key of the binding of (issuer, tid, azp)."""
     return Key(f"BINDING#{issuer}#{directory}#{client_id}", "METADATA")
+
+
+def key_hash_key(sha256: str) -> Key:
+    """Return the key of an API key's hash."""
+    return Key(f"KEYHASH#{sha256}", "METADATA")
+
+
+def trail_key(place: str) -> Key:
+    """Return the key of what stands at a place of the trail, `{time}#{tenant}#{sort key}`; raises InvalidIdError."""
+    try:
+        _, tenant, sort = place.split("#", 2)
+    except ValueError:
+        raise InvalidIdError("page position") from None
+    return Key(tables.tenant_partition(TenantId(tenant)), sort)
 
 
 def lock_key(name: str) -> Key:

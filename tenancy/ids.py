@@ -20,6 +20,7 @@ JobId = NewType("JobId", str)
 WebhookId = NewType("WebhookId", str)
 EventId = NewType("EventId", str)
 DeliveryId = NewType("DeliveryId", str)
+KeyId = NewType("KeyId", str)
 SessionId = NewType("SessionId", str)
 RequestId = NewType("RequestId", str)
 PrincipalId = NewType("PrincipalId", str)
@@ -81,6 +82,11 @@ def parse_delivery_id(text: str) -> DeliveryId:
     return DeliveryId(_parse_record("dlv_", text, "delivery id"))
 
 
+def parse_key_id(text: str) -> KeyId:
+    """Parse `key_…`; raises InvalidIdError."""
+    return KeyId(_parse_record("key_", text, "key id"))
+
+
 def parse_session_id(text: str) -> SessionId:
     """Parse a runtime session id (33 to 100 characters); raises InvalidIdError."""
     if not _SESSION.fullmatch(text):
@@ -140,6 +146,11 @@ def delivery_id_of(event_id: EventId, webhook_id: WebhookId, at: datetime) -> De
     milliseconds = int(at.timestamp() * 1000)
     digest = hashlib.sha256(f"{event_id} {webhook_id}".encode()).digest()
     return DeliveryId("dlv_" + _digits((milliseconds << 80) | int.from_bytes(digest[:10]), _SHIFTS))
+
+
+def new_key_id(now: datetime) -> KeyId:
+    """Make a `key_` id that sorts by `now`."""
+    return KeyId("key_" + _sortable(now))
 
 
 def new_request_id(now: datetime) -> RequestId:

@@ -15,9 +15,12 @@ from boto3.dynamodb.conditions import Attr, ConditionBase
 from tenancy import tables
 from tenancy.data_models import (
     AgentVersion,
+    AuditEvent,
+    AuditHead,
     IdentityBinding,
     JobRecord,
     Key,
+    KeyHash,
     OpsLock,
     ProcessLease,
     StoredItem,
@@ -26,8 +29,10 @@ from tenancy.data_models import (
     agent_key,
     binding_key,
     bound_partition,
+    key_hash_key,
     lock_key,
     open_partition,
+    trail_key,
 )
 from tenancy.errors import InvalidIdError, OnViolation, TenantAccessViolation
 from tenancy.expressions import conditioned
@@ -42,6 +47,7 @@ if TYPE_CHECKING:
     from types_aiobotocore_dynamodb.type_defs import QueryInputTypeDef
 
 T = TypeVar("T", bound=StoredItem)
+E = TypeVar("E", bound=AuditEvent)
 
 # More bindings of one tenant than this are not listed.
 BINDINGS_LISTED: Final = 100
@@ -96,19 +102,6 @@ class PlatformStore:
     async def put_binding(self, binding: IdentityBinding) -> None:
         """Store a binding, in place of the one it had."""
         await self._put("put_binding", binding)
-
-    async def create_binding(self, binding: IdentityBinding) -> None:
-        """Store a binding that is new; raises ConditionFailedError where the application is bound already."""
-        await self._put("create_binding", binding, Attr(tables.PARTITION_KEY).not_exists())
-
-    async def delete_binding(self, binding: IdentityBinding) -> None:
-        """Remove a binding; raises ConditionFailedError where it is gone or speaks for another by now."""
-        with self._acting("delete_binding"):
-            await self._client.delete_item(
-                TableName=self._prefix + tables.IDENTITY_BINDINGS.name,
-                Key=binding.key().to_item(),
-                **conditioned(Attr("tenant_id").eq(binding.tenant_id)),
-            )
 
     async def bindings_of(self, tenant_id: TenantId) -> tuple[IdentityBinding, ...]:
         """Return the first BINDINGS_LISTED bindings of a tenant; one just made may not be among them yet."""
@@ -203,21 +196,7 @@ class PlatformStore:
 
     async def processes(self) -> tuple[ProcessLease, ...]:
         """Return the leases of all processes, as last written."""
-        wanted: QueryInputTypeDef = {
-            "TableName": self._prefix + tables.OPS_LOCKS.name,
-            "KeyConditionExpression": "#pk = :pk",
-            "ExpressionAttributeNames": {"#pk": tables.PARTITION_KEY},
-            "ExpressionAttributeValues": {":pk": {"S": tables.PROCESSES}},
-            "ConsistentRead": True,
-        }
-        found: list[ProcessLease] = []
-        while True:
-            with self._acting("processes"):
-                answer = await self._client.query(**wanted)
-            found += [ProcessLease.from_item(item) for item in answer["Items"]]
-            if "LastEvaluatedKey" not in answer:
-                return tuple(found)
-            wanted["ExclusiveStartKey"] = answer["LastEvaluatedKey"]
+        return await self._all("processes", ProcessLease, tables.PARTITION_KEY, tables.PROCESSES)
 
     async def put_process(self, lease: ProcessLease, *, seen: ProcessLease | None) -> None:
         """Write a process's lease in place of what was seen of it; raises ConditionFailedError where it is another."""
@@ -249,21 +228,17 @@ class PlatformStore:
 
     async def promoted_agents(self) -> tuple[AgentVersion, ...]:
         """Return every promoted version of every agent, by name, then by version."""
-        wanted: QueryInputTypeDef = {
-            "TableName": self._prefix + tables.AGENTS.name,
-            "IndexName": tables.CATALOG_INDEX.name,
-            "KeyConditionExpression": "#pk = :pk",
-            "ExpressionAttributeNames": {"#pk": tables.CATALOG_INDEX.partition_key},
-            "ExpressionAttributeValues": {":pk": {"S": "CATALOG"}},
-        }
-        found: list[AgentVersion] = []
-        while True:
-            with self._acting("promoted_agents"):
-                answer = await self._client.query(**wanted)
-            found += [AgentVersion.from_item(item) for item in answer["Items"]]
-            if "LastEvaluatedKey" not in answer:
-                return tuple(found)
-            wanted["ExclusiveStartKey"] = answer["LastEvaluatedKey"]
+        catalog = tables.CATALOG_INDEX
+        return await self._all("promoted_agents", AgentVersion, catalog.partition_key, "CATALOG", catalog.name)
+
+    async def registered_agents(self) -> tuple[AgentVersion, ...]:
+        """Return every version of every agent that is not promoted, by name, then by version."""
+        catalog = tables.CATALOG_INDEX
+        return await self._all("registered_agents", AgentVersion, catalog.partition_key, "REGISTRY", catalog.name)
+
+    async def agent_versions(self, name: AgentName) -> tuple[AgentVersion, ...]:
+        """Return every version of an agent, as last written."""
+        return await self._all("agent_versions", AgentVersion, tables.PARTITION_KEY, f"AGENT#{name}")
 
     async def agent_version(self, name: AgentName, version: str) -> AgentVersion | None:
         """Return one version of an agent, whatever its state, as last written, or None."""
@@ -275,25 +250,69 @@ class PlatformStore:
 
     async def tools(self) -> tuple[Tool, ...]:
         """Return every tool by name, as last written."""
-        wanted: QueryInputTypeDef = {
-            "TableName": self._prefix + tables.TOOLS.name,
-            "KeyConditionExpression": "#pk = :pk",
-            "ExpressionAttributeNames": {"#pk": tables.PARTITION_KEY},
-            "ExpressionAttributeValues": {":pk": {"S": tables.TOOLS_PARTITION}},
-            "ConsistentRead": True,
-        }
-        found: list[Tool] = []
-        while True:
-            with self._acting("tools"):
-                answer = await self._client.query(**wanted)
-            found += [Tool.from_item(item) for item in answer["Items"]]
-            if "LastEvaluatedKey" not in answer:
-                return tuple(found)
-            wanted["ExclusiveStartKey"] = answer["LastEvaluatedKey"]
+        return await self._all("tools", Tool, tables.PARTITION_KEY, tables.TOOLS_PARTITION)
 
     async def put_tool(self, tool: Tool) -> None:
         """Store a tool, in place of what it was."""
         await self._put("put_tool", tool)
+
+    async def key_hash(self, sha256: str) -> KeyHash | None:
+        """Return what an API key of this hash opens, as last written, or None."""
+        return await self._get("key_hash", KeyHash, key_hash_key(sha256))
+
+    async def trail(self, kind: str, model: type[E], *, limit: int, before: str | None = None) -> Page[E]:
+        """Return up to `limit` of ACTS or REFUSALS of all tenants, newest first, going on behind `before`.
+
+        One just written may not show yet.
+        """
+        index = tables.TRAIL_INDEX
+        wanted: QueryInputTypeDef = {
+            "TableName": self._prefix + tables.AUDIT.name,
+            "IndexName": index.name,
+            "KeyConditionExpression": "#pk = :pk",
+            "ExpressionAttributeNames": {"#pk": index.partition_key},
+            "ExpressionAttributeValues": {":pk": {"S": kind}},
+            "ScanIndexForward": False,
+            "Limit": limit,
+        }
+        if before is not None:
+            wanted["ExclusiveStartKey"] = trail_key(before).to_item() | {
+                index.partition_key: {"S": kind},
+                index.sort_key: {"S": before},
+            }
+        with self._acting("trail"):
+            answer = await self._client.query(**wanted)
+        last = answer.get("LastEvaluatedKey")
+        items = tuple(model.from_item(item) for item in answer["Items"])
+        return Page(items, None if last is None else last[index.sort_key]["S"])
+
+    async def heads(self) -> tuple[AuditHead, ...]:
+        """Return the end of every audit chain, by tenant; one just begun may be missing."""
+        index = tables.TRAIL_INDEX
+        return await self._all("trail", AuditHead, index.partition_key, tables.HEADS, index.name)
+
+    async def _all(
+        self, verb: str, model: type[T], attribute: str, partition: str, index: str | None = None
+    ) -> tuple[T, ...]:
+        """Return a whole partition, consistently where it is not an index's."""
+        wanted: QueryInputTypeDef = {
+            "TableName": self._prefix + model.TABLE.name,
+            "KeyConditionExpression": "#pk = :pk",
+            "ExpressionAttributeNames": {"#pk": attribute},
+            "ExpressionAttributeValues": {":pk": {"S": partition}},
+        }
+        if index is None:
+            wanted["ConsistentRead"] = True
+        else:
+            wanted["IndexName"] = index
+        found: list[T] = []
+        while True:
+            with self._acting(verb):
+                answer = await self._client.query(**wanted)
+            found += [model.from_item(item) for item in answer["Items"]]
+            if "LastEvaluatedKey" not in answer:
+                return tuple(found)
+            wanted["ExclusiveStartKey"] = answer["LastEvaluatedKey"]
 
     async def _get(self, verb: str, model: type[T], key: Key) -> T | None:
         with self._acting(verb):

@@ -5,6 +5,7 @@ of VERBS says: one operation, one table, one kind of key. The doors do not use t
 """
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from typing import Final, Protocol
@@ -19,6 +20,7 @@ from tenancy.tables import (
     DIRECTORY_INDEX,
     OPEN_INDEX,
     SWEEP_INDEX,
+    TRAIL_INDEX,
     Index,
     Table,
 )
@@ -27,9 +29,10 @@ _SHARD: Final = re.compile(rf"SWEEP#[0-{tables.SWEEP_SHARDS - 1}]", re.ASCII)
 _OPEN: Final = re.compile(r"OPEN#[0-9a-f]{16}", re.ASCII)
 _BINDINGS: Final = re.compile(r"TENANT#[a-z0-9-]+#BINDINGS", re.ASCII)
 # Indexes that span tenants: a tenant stands in them and never reads them.
-_SPANNING: Final = (SWEEP_INDEX, DEAD_LETTER_INDEX, OPEN_INDEX, DIRECTORY_INDEX)
+_SPANNING: Final = (SWEEP_INDEX, DEAD_LETTER_INDEX, OPEN_INDEX, DIRECTORY_INDEX, TRAIL_INDEX)
 # Of these, those whose sort key is `{time}#{tenant}#{record}`: who reads it acts for the tenant found there.
-_TIMED: Final = (SWEEP_INDEX, DEAD_LETTER_INDEX, OPEN_INDEX)
+_TIMED: Final = (SWEEP_INDEX, DEAD_LETTER_INDEX, OPEN_INDEX, TRAIL_INDEX)
+_TRAILS: Final = re.compile("|".join((tables.ACTS, tables.REFUSALS, tables.HEADS)))
 
 
 class CallRefusedError(LockgateError):
@@ -105,6 +108,8 @@ class TenantReach:
             return partition == tables.DEAD_LETTERS
         if index == DIRECTORY_INDEX:
             return partition == tables.DIRECTORY
+        if index == TRAIL_INDEX:
+            return _TRAILS.fullmatch(partition) is not None
         return self.holds_index_key(index, partition)
 
 
@@ -141,15 +146,42 @@ class VerbReach:
         return index == self.index and self.index_key.fullmatch(partition) is not None
 
 
+@dataclass(frozen=True, slots=True)
+class JointReach:
+    """Writes of several kinds in one transaction, and nothing outside of one."""
+
+    parts: tuple[VerbReach, ...]
+
+    def operates(self, operation: str) -> bool:
+        """Allow the transaction alone."""
+        return operation == "TransactWriteItems"
+
+    def holds_table(self, table: Table) -> bool:
+        """Allow the tables of the parts."""
+        return any(part.holds_table(table) for part in self.parts)
+
+    def holds_key(self, partition: str) -> bool:
+        """Allow keys of the parts' kinds; no two kinds have keys that could be each other's."""
+        return any(part.holds_key(partition) for part in self.parts)
+
+    def holds_index_key(self, index: Index, partition: str) -> bool:
+        """Read nothing."""
+        del index, partition
+        return False
+
+
+def _told(*parts: tuple[Table, str]) -> JointReach:
+    """Return the reach of a change that is stored with the event that tells of it."""
+    return JointReach(tuple(VerbReach("TransactWriteItems", *part) for part in (*parts, (tables.AUDIT, "TENANT#"))))
+
+
 _TENANT_OPERATIONS: Final = frozenset(
     {"GetItem", "PutItem", "UpdateItem", "DeleteItem", "Query", "BatchWriteItem", "TransactWriteItems"}
 )
 
-VERBS: Final = {
+VERBS: Final[Mapping[str, Reach]] = {
     "binding": VerbReach("GetItem", tables.IDENTITY_BINDINGS, "BINDING#"),
     "put_binding": VerbReach("PutItem", tables.IDENTITY_BINDINGS, "BINDING#"),
-    "create_binding": VerbReach("PutItem", tables.IDENTITY_BINDINGS, "BINDING#"),
-    "delete_binding": VerbReach("DeleteItem", tables.IDENTITY_BINDINGS, "BINDING#"),
     "bindings_of": VerbReach("Query", tables.IDENTITY_BINDINGS, index=BOUND_INDEX, index_key=_BINDINGS),
     "tenants": VerbReach("Query", tables.TENANTS, index=DIRECTORY_INDEX, index_key=re.compile(tables.DIRECTORY)),
     "owed_jobs": VerbReach("Query", tables.JOBS, index=SWEEP_INDEX, index_key=_SHARD),
@@ -165,6 +197,13 @@ VERBS: Final = {
     "promoted_agents": VerbReach("Query", tables.AGENTS, index=CATALOG_INDEX, index_key=re.compile("CATALOG")),
     "agent_version": VerbReach("GetItem", tables.AGENTS, "AGENT#"),
     "put_agent_version": VerbReach("PutItem", tables.AGENTS, "AGENT#"),
+    "agent_versions": VerbReach("Query", tables.AGENTS, "AGENT#"),
+    "registered_agents": VerbReach("Query", tables.AGENTS, index=CATALOG_INDEX, index_key=re.compile("REGISTRY")),
+    "store_agent_version": _told((tables.AGENTS, "AGENT#")),
+    "store_binding": _told((tables.IDENTITY_BINDINGS, "BINDING#")),
+    "store_api_key": _told((tables.API_KEYS, "TENANT#"), (tables.KEY_HASHES, "KEYHASH#")),
+    "key_hash": VerbReach("GetItem", tables.KEY_HASHES, "KEYHASH#"),
+    "trail": VerbReach("Query", tables.AUDIT, index=TRAIL_INDEX, index_key=_TRAILS),
     "tools": VerbReach("Query", tables.TOOLS, tables.TOOLS_PARTITION),
     "put_tool": VerbReach("PutItem", tables.TOOLS, tables.TOOLS_PARTITION),
 }

@@ -6,9 +6,9 @@ every process within 2 s either way. Reads are consistent: a copy loaded after w
 No change is lost to another one: each is stored only upon the very version it was made from.
 """
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeAlias
 
 from boto3.dynamodb.conditions import Attr
 
@@ -25,6 +25,7 @@ from tenancy.errors import (
 )
 from tenancy.ids import TenantId
 from tenancy.snapshots import Snapshots
+from tenancy.steps import PutStep
 from tenancy.store import TenantStores
 
 FRESH_S: Final = 30.0
@@ -42,6 +43,10 @@ class Changed:
 
     before: Tenant
     after: Tenant
+
+
+Write: TypeAlias = Callable[[Tenant | None, Tenant, PutStep], Awaitable[None]]
+"""Stores a tenant as `before` and `after` are told, by the step; raises ConditionFailedError where that fails."""
 
 
 class TenantRegistry:
@@ -84,19 +89,23 @@ class TenantRegistry:
         """Return the tenant as last written, from the store; raises TenantUnknownError, StoreUnavailableError."""
         return _known(await self._load(tenant_id))
 
-    async def create(self, tenant: Tenant) -> None:
-        """Store a new tenant; raises TenantExistsError, StoreUnavailableError."""
-        door = self._stores.db(tenant.tenant_id)
+    async def create(self, tenant: Tenant, write: Write | None = None) -> None:
+        """Store a new tenant, by `write` where told how; raises TenantExistsError, StoreUnavailableError."""
         try:
-            await door.put(tenant, condition=Attr(tables.PARTITION_KEY).not_exists())
+            await (write or self._put)(None, tenant, PutStep(tenant, Attr(tables.PARTITION_KEY).not_exists()))
         except ConditionFailedError:
             raise TenantExistsError from None
         await self._announce(tenant.tenant_id)
 
     async def update(
-        self, tenant_id: TenantId, edit: Callable[[Tenant], Tenant], *, version: int | None = None
+        self,
+        tenant_id: TenantId,
+        edit: Callable[[Tenant], Tenant],
+        *,
+        version: int | None = None,
+        write: Write | None = None,
     ) -> Changed:
-        """Store what `edit` makes of the tenant; `version` is the one it must still have.
+        """Store what `edit` makes of the tenant, by `write` where told how; `version` is the one it must still have.
 
         Raises TenantChangedError where it has another, TenantUnknownError, StoreUnavailableError.
         """
@@ -109,7 +118,7 @@ class TenantRegistry:
                 risen = {"version": before.version + 1, "updated_at": self._clock.now()}
                 after = after.model_copy(update=risen)
                 try:
-                    await self._stores.db(tenant_id).put(after, condition=Attr("version").eq(before.version))
+                    await (write or self._put)(before, after, PutStep(after, Attr("version").eq(before.version)))
                 except ConditionFailedError:
                     continue
             # Word of a change made before may be lost with the process that made it: asking again brings it.
@@ -117,13 +126,13 @@ class TenantRegistry:
             return Changed(before, after)
         raise TenantChangedError
 
-    async def suspend(self, tenant_id: TenantId, reason: str) -> Changed:
+    async def suspend(self, tenant_id: TenantId, reason: str, *, write: Write | None = None) -> Changed:
         """Refuse an active tenant from now on; raises as `update` does."""
-        return await self._turn(tenant_id, TenantStatus.ACTIVE, TenantStatus.SUSPENDED, reason)
+        return await self._turn(tenant_id, TenantStatus.ACTIVE, TenantStatus.SUSPENDED, reason, write)
 
-    async def reinstate(self, tenant_id: TenantId, reason: str) -> Changed:
+    async def reinstate(self, tenant_id: TenantId, reason: str, *, write: Write | None = None) -> Changed:
         """Serve a suspended tenant again; raises as `update` does."""
-        return await self._turn(tenant_id, TenantStatus.SUSPENDED, TenantStatus.ACTIVE, reason)
+        return await self._turn(tenant_id, TenantStatus.SUSPENDED, TenantStatus.ACTIVE, reason, write)
 
     def invalidate(self, tenant_id: TenantId) -> None:
         """Forget this process's copy."""
@@ -133,13 +142,18 @@ class TenantRegistry:
         """End the reads under way."""
         await self._copies.aclose()
 
-    async def _turn(self, tenant_id: TenantId, old: TenantStatus, new: TenantStatus, reason: str) -> Changed:
+    async def _turn(
+        self, tenant_id: TenantId, old: TenantStatus, new: TenantStatus, reason: str, write: Write | None
+    ) -> Changed:
         def edit(tenant: Tenant) -> Tenant:
             if tenant.status is not old:
                 return tenant
             return tenant.model_copy(update={"status": new, "status_reason": reason})
 
-        return await self.update(tenant_id, edit)
+        return await self.update(tenant_id, edit, write=write)
+
+    async def _put(self, _before: Tenant | None, after: Tenant, step: PutStep) -> None:
+        await self._stores.db(after.tenant_id).put(after, condition=step.condition)
 
     async def _announce(self, tenant_id: TenantId) -> None:
         self.invalidate(tenant_id)

@@ -53,6 +53,8 @@ _TIMED: Final = {
     tables.SWEEP_INDEX: re.compile(rf"SWEEP#[0-{tables.SWEEP_SHARDS - 1}]", re.ASCII),
     tables.DEAD_LETTER_INDEX: re.compile(tables.DEAD_LETTERS),
     tables.OPEN_INDEX: re.compile(r"OPEN#[0-9a-f]{16}", re.ASCII),
+    # Events of the trail are put and never changed.
+    tables.TRAIL_INDEX: re.compile("(?!)"),
 }
 # Attributes no update may touch: they say whose item it is.
 _FIXED: Final = frozenset({tables.PARTITION_KEY, tables.SORT_KEY, "tenant_id"})

@@ -24,6 +24,10 @@ TOOLS_PARTITION: Final = "TOOLS"
 PROCESSES: Final = "PROCESSES"
 # The one partition of the jobs that were given up on, of all tenants; read by the platform door alone.
 DEAD_LETTERS: Final = "DEADLETTERS"
+# Operators' acts, what was refused, and the ends of the audit chains, of all tenants; read by the platform door alone.
+ACTS: Final = "ACTS"
+REFUSALS: Final = "REFUSALS"
+HEADS: Final = "HEADS"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -52,6 +56,7 @@ OPEN_INDEX: Final = Index("open", "open_pk", "open_sk")
 CATALOG_INDEX: Final = Index("catalog", "catalog_pk", "catalog_sk")
 DIRECTORY_INDEX: Final = Index("directory", "directory_pk", "directory_sk")
 BOUND_INDEX: Final = Index("bound", "bound_pk", "bound_sk")
+TRAIL_INDEX: Final = Index("trail", "trail_pk", "trail_sk")
 
 TENANTS: Final = Table("tenants", "tenant", (DIRECTORY_INDEX,))
 INVOCATIONS: Final = Table("invocations", "tenant", (OPEN_INDEX,), expires=True)
@@ -63,7 +68,7 @@ OUTBOX: Final = Table("outbox", "tenant", (SWEEP_INDEX,), expires=True)
 USAGE: Final = Table("usage", "tenant")
 IDEMPOTENCY: Final = Table("idempotency", "tenant", expires=True)
 API_KEYS: Final = Table("api-keys", "tenant")
-AUDIT: Final = Table("audit", "tenant")
+AUDIT: Final = Table("audit", "tenant", (TRAIL_INDEX,))
 TOOL_OVERRIDES: Final = Table("tool-overrides", "tenant")
 
 AGENTS: Final = Table("agents", "platform", (CATALOG_INDEX,))

@@ -7,6 +7,7 @@ tenant it is of: nobody is moved from one tenant to another by a slip.
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from typing import Final
 
 from aiohttp import web
@@ -21,7 +22,7 @@ from gateway.admin.schemas import (
     NewBindingRequest,
     UnbindingRequest,
 )
-from gateway.admin.trail import AdminTrail
+from gateway.admin.trail import Act, AdminTrail
 from gateway.errors import FieldFault, FieldsInvalidError, NotFoundError
 from gateway.fields import LINE_PATTERN, read, read_body
 from gateway.identity import BINDING_KIND
@@ -34,6 +35,7 @@ from tenancy.context import Principal
 from tenancy.data_models import IdentityBinding
 from tenancy.errors import BindingTakenError, ConditionFailedError
 from tenancy.ids import TenantId
+from tenancy.platform_acts import PlatformActs
 from tenancy.platform_store import PlatformStore
 from tenancy.registry import TenantRegistry
 
@@ -131,6 +133,7 @@ class BindingAdmin:
 
     registry: TenantRegistry
     platform: PlatformStore
+    acts: PlatformActs
     changes: ChangeFeed
     rules: TokenRules
     trail: AdminTrail
@@ -163,12 +166,12 @@ class BindingAdmin:
         found = await self._found(asked)
         if found is None or found.tenant_id != tenant_id:
             raise NotFoundError
+        act = Act.of(request, actor, "tenant.unbind", asked.reason)
         try:
-            await self.platform.delete_binding(found)
+            await self.trail.tell(act, tenant_id, partial(self.acts.delete_binding, found), target=_name(found))
         except ConditionFailedError:
             raise NotFoundError from None
         await self.changes.publish(BINDING_KIND, found.client_id)
-        self.trail.done(request, actor, tenant_id, "tenant.unbind", asked.reason, target=_name(found))
         return web.Response(status=204, headers={"Cache-Control": "no-store"})
 
     async def require_free(self, asked: Iterable[BindingRequest]) -> None:
@@ -189,12 +192,12 @@ class BindingAdmin:
             tenant_id=tenant_id,
             created_at=self.clock.now(),
         )
+        act = Act.of(request, actor, "tenant.bind", reason)
         try:
-            await self.platform.create_binding(binding)
+            await self.trail.tell(act, tenant_id, partial(self.acts.create_binding, binding), target=_name(binding))
         except ConditionFailedError:
             raise BindingTakenError from None
         await self.changes.publish(BINDING_KIND, binding.client_id)
-        self.trail.done(request, actor, tenant_id, "tenant.bind", reason, target=_name(binding))
         return binding
 
     async def _found(self, asked: BindingRequest) -> IdentityBinding | None:

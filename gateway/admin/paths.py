@@ -1,4 +1,4 @@
-"""What the paths and queries of the Admin API name: tenants, and where the list of all of them goes on."""
+"""What the paths and queries of the Admin API name: tenants, and where lists that span all of them go on."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,11 +10,13 @@ from aiohttp import web
 from gateway.cursors import decode, encode
 from gateway.errors import FieldFault, FieldsInvalidError, NotFoundError
 from gateway.operations import CURSOR, Parameter
+from tenancy.chain import PLATFORM
+from tenancy.data_models import trail_key
 from tenancy.errors import InvalidIdError, TenantUnknownError
 from tenancy.ids import TenantId, parse_tenant_id
 
 # No tenant can be called so: a cursor of the list of all is of no tenant's list.
-_NOBODY: Final = TenantId("platform")
+_NOBODY: Final = PLATFORM
 
 TENANT: Final = Parameter(
     "tenant",
@@ -28,6 +30,7 @@ TENANTS_CURSOR: Final = replace(
     description="Where the list goes on: the `nextCursor` of the page before. It is opaque.",
     example=encode(_NOBODY, "globex"),
 )
+PLATFORM_CURSOR: Final = replace(TENANTS_CURSOR, example=encode(_NOBODY, "2025-06-01T12:00:00.000+00:00#globex#LINK#1"))
 
 
 def tenant_of(request: web.Request) -> TenantId:
@@ -58,3 +61,30 @@ def tenant_before(cursor: str | None) -> TenantId | None:
         return parse_tenant_id(after)
     except InvalidIdError:
         raise FieldsInvalidError([FieldFault("cursor", "is not a cursor of this list")]) from None
+
+
+def chain_of(request: web.Request) -> TenantId | None:
+    """Return the tenant or the platform that the query names; raises FieldsInvalidError."""
+    named = request.query.get("tenant")
+    if named is None:
+        return None
+    try:
+        return PLATFORM if named == PLATFORM else parse_tenant_id(named)
+    except InvalidIdError:
+        raise FieldsInvalidError([FieldFault("tenant", "must be a tenant's id, or `platform`")]) from None
+
+
+def place_after(place: str) -> str | None:
+    """Return the cursor behind a place of the trail."""
+    return encode(_NOBODY, place)
+
+
+def place_before(cursor: str | None) -> str | None:
+    """Return the place of the trail to go on behind; raises FieldsInvalidError."""
+    place = decode(_NOBODY, cursor, "")
+    if place is not None:
+        try:
+            trail_key(place)
+        except InvalidIdError:
+            raise FieldsInvalidError([FieldFault("cursor", "is not a cursor of this list")]) from None
+    return place

@@ -21,7 +21,7 @@ from gateway.admin.schemas import (
     TenantPatchRequest,
     TenantsView,
 )
-from gateway.admin.trail import AdminTrail
+from gateway.admin.trail import Act, AdminTrail
 from gateway.cursors import limit_of
 from gateway.errors import FieldFault, FieldsInvalidError, NotFoundError
 from gateway.fields import read_body
@@ -33,7 +33,7 @@ from tenancy.data_models import Tenant, TenantStatus
 from tenancy.errors import BindingTakenError, TenantChangedError, TenantExistsError
 from tenancy.ids import TenantId, parse_tenant_id
 from tenancy.platform_store import PlatformStore
-from tenancy.registry import Changed, TenantRegistry
+from tenancy.registry import TenantRegistry, Write
 from tenancy.tiers import LimitOverrides, Tier
 
 _NOW: Final = datetime(2025, 6, 1, 12, tzinfo=UTC)
@@ -127,7 +127,7 @@ SUSPEND: Final = Operation(
     "From now on the tenant is refused with 403 `tenant_suspended`, and what runs for it over a connection is ended "
     "with the same code, on every process. Suspending a suspended tenant changes nothing.",
     (answer(200, "The tenant as it stands now.", _SUSPENDED),),
-    parameters=(TENANT,),
+    parameters=(TENANT, IDEMPOTENCY_KEY),
     body=Content({"overdue": ReasonRequest(reason="invoice overdue")}),
     problems=(NotFoundError(), TenantChangedError()),
 )
@@ -139,7 +139,7 @@ REINSTATE: Final = Operation(
     "Reinstate a suspended tenant",
     "The tenant is served again. Reinstating an active tenant changes nothing.",
     (answer(200, "The tenant as it stands now.", _REINSTATED),),
-    parameters=(TENANT,),
+    parameters=(TENANT, IDEMPOTENCY_KEY),
     body=Content({"paid": ReasonRequest(reason="invoice paid")}),
     problems=(NotFoundError(), TenantChangedError()),
 )
@@ -178,8 +178,7 @@ class TenantAdmin:
         )
         await require_usable(tenant.redaction_patterns)
         await self.bindings.require_free(asked.bindings)
-        await self.registry.create(tenant)
-        self.trail.changed(request, actor, "tenant.create", asked.reason, before=None, after=tenant)
+        await self.registry.create(tenant, self._writing(request, actor, "tenant.create", asked.reason))
         for binding in asked.bindings:
             await self.bindings.bind(request, actor, tenant.tenant_id, binding, asked.reason)
         headers = {"Location": f"/v1/admin/tenants/{tenant.tenant_id}"}
@@ -195,31 +194,31 @@ class TenantAdmin:
         tenant_id = tenant_of(request)
         asked = await read_body(TenantPatchRequest, request)
         await require_usable([pattern.stored() for pattern in asked.redaction_patterns or ()])
+        write = self._writing(request, actor, "tenant.update", asked.reason)
         with known():
-            changed = await self.registry.update(tenant_id, asked.applied, version=asked.version)
-        return self._told(request, actor, "tenant.update", asked.reason, changed)
+            changed = await self.registry.update(tenant_id, asked.applied, version=asked.version, write=write)
+        return _shown(changed.after)
 
     async def suspend(self, request: web.Request, actor: Principal) -> web.StreamResponse:
         """Refuse a tenant from now on."""
         tenant_id = tenant_of(request)
         asked = await read_body(ReasonRequest, request)
+        write = self._writing(request, actor, "tenant.suspend", asked.reason)
         with known():
-            changed = await self.registry.suspend(tenant_id, asked.reason)
-        return self._told(request, actor, "tenant.suspend", asked.reason, changed)
+            changed = await self.registry.suspend(tenant_id, asked.reason, write=write)
+        return _shown(changed.after)
 
     async def reinstate(self, request: web.Request, actor: Principal) -> web.StreamResponse:
         """Serve a tenant again."""
         tenant_id = tenant_of(request)
         asked = await read_body(ReasonRequest, request)
+        write = self._writing(request, actor, "tenant.reinstate", asked.reason)
         with known():
-            changed = await self.registry.reinstate(tenant_id, asked.reason)
-        return self._told(request, actor, "tenant.reinstate", asked.reason, changed)
-
-    def _told(
-        self, request: web.Request, actor: Principal, operation: str, reason: str, changed: Changed
-    ) -> web.StreamResponse:
-        self.trail.changed(request, actor, operation, reason, before=changed.before, after=changed.after)
+            changed = await self.registry.reinstate(tenant_id, asked.reason, write=write)
         return _shown(changed.after)
+
+    def _writing(self, request: web.Request, actor: Principal, operation: str, reason: str) -> Write:
+        return self.trail.writing(Act.of(request, actor, operation, reason))
 
 
 def _shown(tenant: Tenant) -> web.Response:

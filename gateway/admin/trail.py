@@ -1,6 +1,12 @@
-"""What operators do to a tenant, told to its audit trail: who, what, why, and what it was before."""
+"""What operators do, told on the audit chain: who, what, why, what it was before and what it is now.
 
-from collections.abc import Iterator, Mapping
+A change of stored items is handed to `tell` (or, for tenants, to `writing`) and stored together with its event: there
+is no change without one. What is no change of stored items, such as ending what runs, is done inside `around`: an
+event `begun` stands before it, and one says how it ended; where that is missing, nobody knows.
+"""
+
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Final
 
@@ -9,81 +15,103 @@ from aiohttp import web
 from pydantic import JsonValue
 
 from gateway.middleware import ORIGIN
-from tenancy.audit import AuditTrail
+from tenancy.chain import PLATFORM, AuditChain, Commit
 from tenancy.clock import Clock
 from tenancy.context import Principal
-from tenancy.data_models import AuditedChange, AuditEvent, Tenant
+from tenancy.data_models import AuditedChange, AuditEvent, Outcome, Tenant
 from tenancy.ids import TenantId, new_audit_id
+from tenancy.registry import Write
+from tenancy.steps import PutStep
 
 # What follows from other fields, or is said as the event's reason.
 _UNTOLD: Final = {"tenant_id", "version", "created_at", "updated_at", "status_reason"}
 
+Fields = Mapping[str, JsonValue]
+
+
+@dataclass(frozen=True, slots=True)
+class Act:
+    """One thing that an operator does, and why."""
+
+    actor: Principal
+    operation: str
+    reason: str
+    request_id: str
+
+    @classmethod
+    def of(cls, request: web.Request, actor: Principal, operation: str, reason: str) -> "Act":
+        """Return the act of a request."""
+        return cls(actor, operation, reason, request[ORIGIN].request_id)
+
 
 @dataclass(frozen=True, slots=True)
 class AdminTrail:
-    """Records what was done; a change that was refused, or that changed nothing, is not one."""
+    """Tells acts; `tenant_id` is whom one is done to, None where that is the platform."""
 
-    audit: AuditTrail
+    chain: AuditChain
     clock: Clock
 
-    def changed(
+    async def tell(
         self,
-        request: web.Request,
-        actor: Principal,
-        operation: str,
-        reason: str,
-        *,
-        before: Tenant | None,
-        after: Tenant,
-    ) -> None:
-        """Record a tenant's change; `before` is None where it was created."""
-        changes = tuple(changes_between(before, after))
-        if changes:
-            self._record(request, actor, after.tenant_id, operation, reason, changes=changes)
-
-    def done(
-        self, request: web.Request, actor: Principal, tenant_id: TenantId, operation: str, reason: str, *, target: str
-    ) -> None:
-        """Record what was done to something of a tenant's."""
-        self._record(request, actor, tenant_id, operation, reason, target=target)
-
-    def _record(
-        self,
-        request: web.Request,
-        actor: Principal,
-        tenant_id: TenantId,
-        operation: str,
-        reason: str,
+        act: Act,
+        tenant_id: TenantId | None,
+        commit: Commit | None = None,
         *,
         target: str | None = None,
-        changes: tuple[AuditedChange, ...] = (),
+        before: Fields | None = None,
+        after: Fields | None = None,
+        outcome: Outcome = "allowed",
     ) -> None:
+        """Store an act's event, together with the change that `commit` makes.
+
+        Raises ConditionFailedError where the change's condition failed, StoreUnavailableError; neither is stored then.
+        """
         now = self.clock.now()
-        self.audit.record(
-            AuditEvent(
-                tenant_id=tenant_id,
-                audit_id=new_audit_id(now),
-                actor=actor.subject,
-                operation=operation,
-                outcome="allowed",
-                reason=reason,
-                request_id=request[ORIGIN].request_id,
-                target=target,
-                changes=changes,
-                at=now,
-            )
+        event = AuditEvent(
+            tenant_id=tenant_id or PLATFORM,
+            audit_id=new_audit_id(now),
+            actor=act.actor.subject,
+            acting_tenant=act.actor.tenant_id,
+            operation=act.operation,
+            outcome=outcome,
+            reason=act.reason,
+            request_id=act.request_id,
+            target=target,
+            changes=tuple(_differing(before or {}, after or {})),
+            at=now,
         )
+        await self.chain.append(event, commit)
+
+    def writing(self, act: Act) -> Write:
+        """Return what stores a changed tenant."""
+
+        async def write(before: Tenant | None, after: Tenant, step: PutStep) -> None:
+            told = None if before is None else _told(before)
+            commit = self.chain.within(after.tenant_id, step)
+            await self.tell(act, after.tenant_id, commit, before=told, after=_told(after))
+
+        return write
+
+    @asynccontextmanager
+    async def around(self, act: Act, tenant_id: TenantId | None, *, target: str) -> AsyncIterator[None]:
+        """Do inside what cannot be stored together with its event."""
+        await self.tell(act, tenant_id, target=target, outcome="begun")
+        try:
+            yield
+        except Exception:
+            await self.tell(act, tenant_id, target=target, outcome="failed")
+            raise
+        await self.tell(act, tenant_id, target=target)
 
 
-def changes_between(before: Tenant | None, after: Tenant) -> Iterator[AuditedChange]:
+def _differing(before: Fields, after: Fields) -> Iterator[AuditedChange]:
     """Yield each field that differs."""
-    old, new = ({} if before is None else _told(before)), _told(after)
-    for field, value in new.items():
-        if old.get(field) != value:
-            yield AuditedChange(field=field, before=_text(old.get(field)), after=_text(value))
+    for field in dict.fromkeys((*before, *after)):
+        if before.get(field) != after.get(field):
+            yield AuditedChange(field=field, before=_text(before.get(field)), after=_text(after.get(field)))
 
 
-def _told(tenant: Tenant) -> Mapping[str, JsonValue]:
+def _told(tenant: Tenant) -> Fields:
     told: dict[str, JsonValue] = tenant.model_dump(mode="json", exclude=_UNTOLD | {"limits"})
     return told | {f"limits.{name}": value for name, value in tenant.limits.model_dump().items()}
 

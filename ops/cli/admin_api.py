@@ -4,7 +4,8 @@ The token is sent and never shown.
 """
 
 import asyncio
-from collections.abc import Mapping
+import secrets
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Final, Never
@@ -23,6 +24,8 @@ from ops.settings import OperatorSettings
 
 LOCAL: Final = "local"
 _TIMEOUT: Final = aiohttp.ClientTimeout(total=30, sock_connect=5)
+_LONG: Final = aiohttp.ClientTimeout(total=None, sock_connect=5, sock_read=30)
+_PAGE: Final = 100
 _EXITS: Final = {
     HTTPStatus.UNAUTHORIZED: ExitCode.AUTH,
     HTTPStatus.FORBIDDEN: ExitCode.AUTH,
@@ -62,11 +65,47 @@ class AdminApi:
         except (aiohttp.ClientConnectionError, TimeoutError) as error:
             _end(ExitCode.FAILED, f"{self.gateway} does not answer ({type(error).__name__}); is the gateway up?")
 
+    def items(self, path: str, query: Mapping[str, str] | None = None, *, most: int | None = None) -> list[JsonValue]:
+        """Return what a list holds, page by page, up to `most`."""
+        found: list[JsonValue] = []
+        wanted = dict(query or {}) | {"limit": str(min(most or _PAGE, _PAGE))}
+        while True:
+            match self.call("GET", path, query=wanted):
+                case {"items": [*items], **rest}:
+                    found += items
+                    cursor = rest.get("nextCursor")
+                case _:
+                    return found
+            if not isinstance(cursor, str) or (most is not None and len(found) >= most):
+                return found[:most]
+            wanted["cursor"] = cursor
+
+    def download(self, path: str, sink: Callable[[bytes], object], query: Mapping[str, str] | None = None) -> None:
+        """Hand an answer's bytes to `sink` as they come; ends the command as `call` does."""
+        try:
+            asyncio.run(self._download("/v1/admin" + path, sink, query))
+        except (aiohttp.ClientError, TimeoutError) as error:
+            _end(ExitCode.FAILED, f"{self.gateway} does not answer to the end ({type(error).__name__})")
+
+    async def _download(self, path: str, sink: Callable[[bytes], object], query: Mapping[str, str] | None) -> None:
+        headers = {"Authorization": f"Bearer {self.token.get_secret_value()}"}
+        async with (
+            aiohttp.ClientSession(headers=headers, timeout=_LONG) as session,
+            session.get(self.gateway + path, params=query, allow_redirects=False) as answer,
+        ):
+            if answer.status >= HTTPStatus.MULTIPLE_CHOICES:
+                _refused(answer.status, await answer.read())
+            async for piece in answer.content.iter_any():
+                sink(piece)
+
     async def _call(self, method: str, path: str, body: JsonValue, query: Mapping[str, str] | None) -> JsonValue:
         headers = {"Authorization": f"Bearer {self.token.get_secret_value()}"}
         data = None if body is None else orjson.dumps(body)
         if data is not None:
             headers["Content-Type"] = "application/json"
+        if method == "POST":
+            # Should the answer be lost on the way, what was asked is not done twice.
+            headers["Idempotency-Key"] = secrets.token_hex(16)
         async with (
             aiohttp.ClientSession(headers=headers, timeout=_TIMEOUT) as session,
             # A token does not follow a redirect.

@@ -16,6 +16,7 @@ class ExitCode(IntEnum):
     OK = 0
     FAILED = 1
     USAGE = 2
+    DECLINED = 3
     AUTH = 4
     NOT_FOUND = 5
     CONFLICT = 6

@@ -15,7 +15,7 @@ from ops.cli.errors import ExitCode, complain
 app = typer.Typer(
     name="lockgate",
     help="Lockgate: agents as a service for many tenants.",
-    epilog="Exit codes: 0 done, 1 failed, 2 wrong usage, 4 not allowed, 5 not found, 6 conflict, "
+    epilog="Exit codes: 0 done, 1 failed, 2 wrong usage, 3 declined, 4 not allowed, 5 not found, 6 conflict, "
     "7 not verified, 8 timed out, 130 interrupted.",
     no_args_is_help=True,
     add_completion=False,
@@ -25,6 +25,7 @@ app = typer.Typer(
 # Noun, the module with its `app` or its function of that name, and its line in the help.
 _NOUNS: Final = (
     ("dev", "ops.cli.dev", "The local stack: up, start, stop, status, reset."),
+    ("audit", "ops.cli.audit", "What operators did: list, refusals, export, verify."),
     ("serve", "ops.cli.serve", "Run a gateway."),
     ("work", "ops.cli.work", "Run a worker that drives jobs."),
     ("tenant", "ops.cli.tenant", "Tenants: list, show, create, update, suspend, reinstate, bind, unbind."),

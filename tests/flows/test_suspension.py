@@ -17,7 +17,7 @@ from ops.devstack.people import OPERATOR
 from ops.devstack.stack import Stack
 from tenancy.clock import SystemClock
 from tenancy.context import Role
-from tenancy.data_models import AuditedChange, AuditEvent, InvocationRecord, Status, TenantItem
+from tenancy.data_models import AuditedChange, AuditLink, InvocationRecord, Status, TenantItem
 from tenancy.errors import TenantAccessViolation
 from tenancy.ids import TenantId
 from tenancy.store import TenantStores
@@ -260,7 +260,7 @@ async def test_what_operators_did_is_on_the_tenants_trail(stack: Stack, operator
     await operator.post(f"{fresh.path}/suspend", {"reason": "abuse again"})
     await patch(operator, fresh.path, {"tier": "premium", "limits": {"runningJobs": 7}, "reason": "upgrade"})
     await unbind(operator, fresh)
-    created, bound, suspended, updated, unbound = await stored(stack, AuditEvent, fresh, 5)
+    created, bound, suspended, updated, unbound = await stored(stack, AuditLink, fresh, 5)
     assert [event.operation for event in (created, bound, suspended, updated, unbound)] == [
         "tenant.create",
         "tenant.bind",

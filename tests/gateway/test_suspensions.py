@@ -39,7 +39,7 @@ async def gateway(aws: Aws, redis_url: str, monkeypatch: pytest.MonkeyPatch, run
 
 
 async def suspend(gateway: Whole) -> None:
-    await gateway.process.parts.tenants.registry.suspend(gateway.tenant_id, "abuse")
+    await gateway.process.parts.admin.tenants.registry.suspend(gateway.tenant_id, "abuse")
 
 
 async def suspend_silently(gateway: Whole) -> None:

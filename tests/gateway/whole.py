@@ -60,6 +60,22 @@ class Whole:
     tenant_id: TenantId
     stores: TenantStores
     path: str
+    # Of the platform itself, with both of its roles.
+    operator: ClientSession
+    authority: str
+
+    async def act(self, method: str, path: str, body: object = None, **query: str) -> Answered:
+        """Call the Admin API as an operator."""
+        url = f"{self.url}/v1/admin{path}"
+        async with self.operator.request(method, url, json=body, params=query) as answer:
+            return Answered(answer.status, dict(answer.headers), await answer.json(content_type=None))
+
+    @asynccontextmanager
+    async def bearing(self, token: str) -> AsyncIterator[ClientSession]:
+        """Yield a client with this token."""
+        headers = {"Authorization": f"Bearer {token}"}
+        async with ClientSession(self.url, headers=headers, timeout=ClientTimeout(total=30)) as session:
+            yield session
 
     async def sync(self, **fields: object) -> Answered:
         """Invoke and wait for the answer."""
@@ -146,6 +162,9 @@ async def whole_gateway(
         await platform.put_binding(
             IdentityBinding(issuer=issuer, directory=DIRECTORY, client_id=tag, tenant_id=tenant_id, created_at=now)
         )
+        await platform.put_binding(
+            IdentityBinding(issuer=issuer, directory=DIRECTORY, client_id=f"o{tag}", tenant_id=None, created_at=now)
+        )
         await platform.put_agent_version(
             AgentVersion(
                 name=agent,
@@ -180,4 +199,9 @@ async def whole_gateway(
             ClientSession(headers={"Authorization": f"Bearer {token}"}, timeout=ClientTimeout(total=30))
         )
         url = f"http://127.0.0.1:{runner.addresses[0][1]}"
-        yield Whole(url, session, process, tenant_id, stores, f"/v1/agents/{agent}/invocations")
+        operators = Forge(authority.url, now).token(azp=f"o{tag}", roles=["Platform.Operator", "Platform.Admin"])
+        operator = await stack.enter_async_context(
+            ClientSession(headers={"Authorization": f"Bearer {operators}"}, timeout=ClientTimeout(total=30))
+        )
+        path = f"/v1/agents/{agent}/invocations"
+        yield Whole(url, session, process, tenant_id, stores, path, operator, authority.url)

@@ -10,6 +10,7 @@ from tenancy import client_guard
 from tenancy.data_models import AgentVersion, ReleaseState
 from tenancy.errors import ConditionFailedError, StoreUnavailableError, TenantAccessViolation
 from tenancy.ids import AgentName, TenantId
+from tenancy.platform_acts import PlatformActs
 from tenancy.platform_store import PlatformStore
 from tenancy.reach import VERBS
 from tenancy.scope import PlatformScope, TenantScope, active_scope, entered
@@ -26,6 +27,7 @@ class Guarded:
     """The door and the raw client under it (untyped: attacks are malformed on purpose)."""
 
     store: PlatformStore
+    acts: PlatformActs
     db: Any
     prefix: str
     violations: Violations
@@ -39,7 +41,8 @@ async def platform(fresh_aws: Aws) -> AsyncIterator[Guarded]:
             dynamodb, table_prefix=fresh_aws.table_prefix, bucket=fresh_aws.bucket, on_violation=violations
         )
         store = PlatformStore(dynamodb, table_prefix=fresh_aws.table_prefix, on_violation=violations)
-        yield Guarded(store, dynamodb, fresh_aws.table_prefix, violations)
+        acts = PlatformActs(dynamodb, table_prefix=fresh_aws.table_prefix)
+        yield Guarded(store, acts, dynamodb, fresh_aws.table_prefix, violations)
 
 
 async def test_a_binding_is_found_by_issuer_directory_and_application(platform: Guarded) -> None:
@@ -62,19 +65,19 @@ async def test_a_binding_whose_parts_run_together_the_same_is_not_mistaken(platf
 async def test_an_application_is_bound_once_and_unbound_only_from_whom_it_speaks_for(platform: Guarded) -> None:
     acme = binding("https://issuer/", "directory", "spa", TenantId("acme"))
     globex = acme.model_copy(update={"tenant_id": TenantId("globex")})
-    await platform.store.create_binding(acme)
-    for refused in (platform.store.create_binding(globex), platform.store.delete_binding(globex)):
+    await platform.acts.create_binding(acme, ())
+    for refused in (platform.acts.create_binding(globex, ()), platform.acts.delete_binding(globex, ())):
         with pytest.raises(ConditionFailedError):
             await refused
     assert await platform.store.binding("https://issuer/", "directory", "spa") == acme
-    await platform.store.delete_binding(acme)
+    await platform.acts.delete_binding(acme, ())
     assert await platform.store.binding("https://issuer/", "directory", "spa") is None
 
 
 async def test_a_tenants_bindings_are_its_own(platform: Guarded) -> None:
     of_a1 = [binding("https://issuer/", "directory", f"app-{number}", TenantId("a1")) for number in range(2)]
     for one in (*of_a1, binding("https://issuer/", "other", "app", TenantId("a11"))):
-        await platform.store.create_binding(one)
+        await platform.acts.create_binding(one, ())
     await platform.store.put_binding(binding("https://issuer/", "directory", "ops", None))
     assert await platform.store.bindings_of(TenantId("a1")) == tuple(of_a1)
     assert await platform.store.bindings_of(TenantId("a2")) == ()
@@ -144,6 +147,7 @@ Call: TypeAlias = Callable[[Any, str], Awaitable[object]]
 
 BINDING = {"pk": {"S": "BINDING#a#b#c"}, "sk": {"S": "METADATA"}}
 AGENT = version("echo").key().to_item()
+LINK = {"pk": {"S": "TENANT#acme"}, "sk": {"S": "LINK#000000000001"}}
 
 # What a verb's scope lets a raw client do; each is allowed for the verbs named and refused for all others.
 RAW: dict[str, tuple[set[str], Call]] = {
@@ -152,11 +156,11 @@ RAW: dict[str, tuple[set[str], Call]] = {
         lambda db, prefix: db.get_item(TableName=prefix + "identity-bindings", Key=BINDING),
     ),
     "put of a binding": (
-        {"put_binding", "create_binding"},
+        {"put_binding"},
         lambda db, prefix: db.put_item(TableName=prefix + "identity-bindings", Item=BINDING),
     ),
     "delete of a binding": (
-        {"delete_binding"},
+        set(),
         lambda db, prefix: db.delete_item(TableName=prefix + "identity-bindings", Key=BINDING),
     ),
     "query of a tenant's bindings": (
@@ -191,8 +195,42 @@ RAW: dict[str, tuple[set[str], Call]] = {
         {"promoted_agents"},
         lambda db, prefix: query(db, prefix + "agents", "catalog", "catalog_pk", "CATALOG"),
     ),
-    "query of a version's key": (
+    "query of the registry": (
+        {"registered_agents"},
+        lambda db, prefix: query(db, prefix + "agents", "catalog", "catalog_pk", "REGISTRY"),
+    ),
+    "query of the trail": (
+        {"trail"},
+        lambda db, prefix: query(db, prefix + "audit", "trail", "trail_pk", "ACTS"),
+    ),
+    "query of another partition of the trail": (
         set(),
+        lambda db, prefix: query(db, prefix + "audit", "trail", "trail_pk", "ACTS#"),
+    ),
+    "get of a key's hash": (
+        {"key_hash"},
+        lambda db, prefix: db.get_item(
+            TableName=prefix + "key-hashes", Key={"pk": {"S": "KEYHASH#0"}, "sk": {"S": "METADATA"}}
+        ),
+    ),
+    "put of a version with its event": (
+        {"store_agent_version"},
+        lambda db, prefix: transact(db, prefix, ("agents", version("echo").to_item()), ("audit", LINK)),
+    ),
+    "put of a version outside of a transaction's tables": (
+        set(),
+        lambda db, prefix: transact(db, prefix, ("agents", version("echo").to_item()), ("jobs", LINK)),
+    ),
+    "put of a binding with its event": (
+        {"store_binding"},
+        lambda db, prefix: transact(db, prefix, ("identity-bindings", BINDING), ("audit", LINK)),
+    ),
+    "put of a key with its event": (
+        {"store_api_key"},
+        lambda db, prefix: transact(db, prefix, ("api-keys", LINK), ("audit", LINK)),
+    ),
+    "query of a version's key": (
+        {"agent_versions"},
         lambda db, prefix: query(db, prefix + "agents", None, "pk", "AGENT#echo"),
     ),
     "query of another partition of the catalog": (
@@ -261,6 +299,12 @@ def query(db: Any, table: str, index: str | None, attribute: str, value: str, **
         **named,
         **more,
     )
+    return answer
+
+
+def transact(db: Any, prefix: str, *puts: tuple[str, object]) -> Awaitable[object]:  # noqa: ANN401  # a raw client
+    legs = [{"Put": {"TableName": prefix + table, "Item": item}} for table, item in puts]
+    answer: Awaitable[object] = db.transact_write_items(TransactItems=legs)
     return answer
 
 

@@ -1,0 +1,48 @@
+"""The Admin API: every operation with its handler and the role it needs, in one table."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from gateway.access import PrincipalHandler
+from gateway.admin import audit, bindings, tenants
+from gateway.admin.audit import AuditAdmin
+from gateway.admin.tenants import TenantAdmin
+from gateway.operations import Operation
+from tenancy.context import Role
+
+_OPERATOR: Final = Role.PLATFORM_OPERATOR
+_ADMIN: Final = Role.PLATFORM_ADMIN
+
+
+@dataclass(frozen=True, slots=True)
+class Admin:
+    """What operators' routes are made of, one part for each noun."""
+
+    tenants: TenantAdmin
+    audit: AuditAdmin
+
+
+@dataclass(frozen=True, slots=True)
+class AdminRoute:
+    """One operation for the platform's own operators with `role`."""
+
+    role: Role
+    operation: Operation
+    handler: Callable[[Admin], PrincipalHandler]
+
+
+ADMIN_ROUTES: Final = (
+    AdminRoute(_OPERATOR, tenants.LIST, lambda admin: admin.tenants.list),
+    AdminRoute(_ADMIN, tenants.CREATE, lambda admin: admin.tenants.create),
+    AdminRoute(_OPERATOR, tenants.GET, lambda admin: admin.tenants.get),
+    AdminRoute(_ADMIN, tenants.PATCH, lambda admin: admin.tenants.patch),
+    AdminRoute(_OPERATOR, tenants.SUSPEND, lambda admin: admin.tenants.suspend),
+    AdminRoute(_OPERATOR, tenants.REINSTATE, lambda admin: admin.tenants.reinstate),
+    AdminRoute(_OPERATOR, bindings.LIST, lambda admin: admin.tenants.bindings.list),
+    AdminRoute(_ADMIN, bindings.BIND, lambda admin: admin.tenants.bindings.post),
+    AdminRoute(_ADMIN, bindings.UNBIND, lambda admin: admin.tenants.bindings.delete),
+    AdminRoute(_OPERATOR, audit.LIST, lambda admin: admin.audit.list),
+    AdminRoute(_OPERATOR, audit.EXPORT, lambda admin: admin.audit.export),
+    AdminRoute(_OPERATOR, audit.SECURITY, lambda admin: admin.audit.security),
+)

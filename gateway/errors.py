@@ -278,6 +278,20 @@ class TokenWrongAudienceError(TokenRefusedError):
     description = "The token was issued for another audience."
 
 
+class ApiKeyUnknownError(TokenRefusedError):
+    """No API key, or one that opens nothing any more; which of these is not told."""
+
+    code = "api_key_unknown"
+    description = "The API key is not known, or was revoked."
+
+
+class ApiKeyExpiredError(TokenRefusedError):
+    """A secret that was replaced, and whose overlap is over."""
+
+    code = "api_key_expired"
+    description = "The API key was rotated, and the time for its former secret is over."
+
+
 class ToolTokenError(TokenRefusedError):
     """Root of what is wrong with a tool token."""
 

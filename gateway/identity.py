@@ -1,4 +1,4 @@
-"""Who is calling: an access token becomes a Principal, by the server's own binding and by nothing the caller says.
+"""Who is calling: a token or a key becomes a Principal, by the server's own record and by nothing the caller says.
 
 A token seen before costs a hash and two look-ups. What is cached is bounded, refused tokens cannot push out accepted
 ones, and a token's expiry and its directory's binding are looked at anew on every request.
@@ -12,6 +12,7 @@ from typing import Final, TypeAlias, TypeVar
 
 from multidict import MultiMapping
 
+from gateway.apikeys import ApiKeys
 from gateway.errors import (
     DirectoryUnboundError,
     RoleMissingError,
@@ -26,9 +27,10 @@ from gateway.errors import (
 )
 from gateway.keyset import KeySet
 from gateway.tokens import TOKEN_LIMIT_BYTES, Claims, TokenRules, read_claims, take_apart
+from tenancy.api_keys import is_key
 from tenancy.changes import ChangeFeed
 from tenancy.clock import Clock
-from tenancy.context import Principal, Role
+from tenancy.context import TENANT_ROLES, Principal, Role
 from tenancy.data_models import IdentityBinding
 from tenancy.errors import InvalidIdError
 from tenancy.ids import TenantId, parse_tenant_id
@@ -43,9 +45,6 @@ BINDING_FRESH_S: Final = 30.0
 # How long a binding that may have been removed holds while neither word of changes nor the store comes through.
 BINDING_STALE_S: Final = 60.0
 BINDING_KIND: Final = "identity-binding"
-
-# A tenant's own administrators hand out the app's roles in their directory, the platform's among them.
-TENANT_ROLES: Final = frozenset({Role.AGENT_INVOKE, Role.AGENT_DEVELOPER})
 
 T = TypeVar("T")
 BindingKey: TypeAlias = tuple[str, str, str]
@@ -67,9 +66,17 @@ class Authenticator:
     """Turns an `Authorization` header into a Principal; `find_binding` is the platform door's verb."""
 
     def __init__(
-        self, keys: KeySet, rules: TokenRules, find_binding: FindBinding, changes: ChangeFeed, *, clock: Clock
+        self,
+        keys: KeySet,
+        rules: TokenRules,
+        find_binding: FindBinding,
+        changes: ChangeFeed,
+        *,
+        api_keys: ApiKeys,
+        clock: Clock,
     ) -> None:
         self._keys = keys
+        self.api_keys = api_keys
         self._rules = rules
         self._now = clock.now
         self._bindings: Snapshots[BindingKey, IdentityBinding] = Snapshots(
@@ -97,6 +104,8 @@ class Authenticator:
         StoreUnavailableError (503) when the authority or the store is away and nothing is cached.
         """
         token = bearer_of(authorization)
+        if is_key(token):
+            return await self.api_keys.principal(token)
         digest = sha256(token.encode()).digest()
         accepted = self._accepted.get(digest)
         if accepted is None or self._now().timestamp() >= accepted.until_s:
@@ -112,6 +121,7 @@ class Authenticator:
     async def aclose(self) -> None:
         """End the reads under way."""
         await self._bindings.aclose()
+        await self.api_keys.aclose()
         await self._keys.aclose()
 
     async def _accept(self, digest: bytes, token: str) -> Principal:

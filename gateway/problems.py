@@ -105,6 +105,10 @@ _TABLE: Final[dict[type[BaseException], _Row]] = {
     tenancy.BindingTakenError: _Row(
         409, "Binding taken", "The application speaks for another tenant or for the platform. Unbind it there first."
     ),
+    tenancy.ApiKeyRevokedError: _Row(409, "Key revoked", "The API key was revoked, for good. Make a new one."),
+    tenancy.ApiKeyChangedError: _Row(
+        409, "Key changed", "The API key was changed meanwhile. Look at it and try again."
+    ),
     tenancy.RateLimitedError: _Row(429, "Rate limited", "The tenant makes too many requests. Wait for Retry-After."),
     tenancy.DailyLimitError: _Row(
         429,

@@ -1,5 +1,6 @@
 """Builds what operators' routes are made of."""
 
+from gateway.admin.api_keys import ApiKeyAdmin
 from gateway.admin.audit import AuditAdmin
 from gateway.admin.bindings import BindingAdmin
 from gateway.admin.table import Admin
@@ -17,5 +18,6 @@ def admin(base: Floor, registry: TenantRegistry) -> Admin:
     bindings = BindingAdmin(registry, base.platform, base.acts, base.changes, rules, trail, clock)
     return Admin(
         tenants=TenantAdmin(registry, base.platform, bindings, trail, clock),
+        api_keys=ApiKeyAdmin(registry, base.stores, base.acts, base.changes, trail, clock),
         audit=AuditAdmin(base.platform, base.chain),
     )

@@ -12,6 +12,7 @@ from prometheus_client import (
 from agents.sessions import Sessions
 from agents.turns import Turns
 from gateway.access import Access
+from gateway.apikeys import ApiKeys
 from gateway.app import Parts
 from gateway.cancel import Cancellations
 from gateway.identity import Authenticator
@@ -39,6 +40,7 @@ from ops.streams import Streams, streams
 from ops.tools import tool_parts
 from ops.wiring import Floor, bounded, floor, running
 from tenancy.admission import Admission
+from tenancy.api_keys import KeyUses
 from tenancy.changes import ChangeFeed
 from tenancy.clock import Clock
 from tenancy.days import Days
@@ -71,7 +73,7 @@ async def gateway(settings: Settings) -> AsyncIterator[GatewayProcess]:
         clock, changes, stores = base.clock, base.changes, base.stores
         registry = TenantRegistry(stores, changes, clock=clock)
         stack.push_async_callback(registry.aclose)
-        keys, authenticator = _identity(stack, base)
+        keys, authenticator = await _identity(stack, base)
         standing, journal = await _journal(stack, base)
         kept = await stack.enter_async_context(streams(base, journal, lambda: standing.sure))
         turns = Turns(base.trips, clock, base.metrics)
@@ -123,12 +125,16 @@ async def gateway(settings: Settings) -> AsyncIterator[GatewayProcess]:
         yield GatewayProcess(parts, live, private, standing, taking)
 
 
-def _identity(stack: AsyncExitStack, base: Floor) -> tuple[KeySet, Authenticator]:
-    """Return the authority's keys and what tells by them who is calling."""
+async def _identity(stack: AsyncExitStack, base: Floor) -> tuple[KeySet, Authenticator]:
+    """Return the authority's keys and what tells by them, or by API keys, who is calling."""
     settings, clock = base.settings, base.clock
     keys = KeySet(base.http, authority=settings.authority, directory=settings.authority_directory, clock=clock)
     rules = TokenRules(settings.authority, settings.audience)
-    authenticator = Authenticator(keys, rules, base.platform.binding, base.changes, clock=clock)
+    uses = KeyUses(base.stores.db, clock)
+    await stack.enter_async_context(running(uses.run()))
+    api_keys = ApiKeys(base.platform.key_hash, uses, base.changes, clock=clock)
+    base.readings.cache("api_keys", api_keys.copies)
+    authenticator = Authenticator(keys, rules, base.platform.binding, base.changes, api_keys=api_keys, clock=clock)
     stack.push_async_callback(authenticator.aclose)
     return keys, authenticator
 

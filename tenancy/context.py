@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Final
 
 from tenancy.data_models import Tenant
 from tenancy.ids import TenantId
@@ -15,6 +16,10 @@ class Role(StrEnum):
     AGENT_DEVELOPER = "Agent.Developer"
     PLATFORM_OPERATOR = "Platform.Operator"
     PLATFORM_ADMIN = "Platform.Admin"
+
+
+# A tenant's own administrators hand out the app's roles in their directory, the platform's among them.
+TENANT_ROLES: Final = frozenset({Role.AGENT_INVOKE, Role.AGENT_DEVELOPER})
 
 
 @dataclass(frozen=True, slots=True)

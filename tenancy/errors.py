@@ -72,6 +72,18 @@ class BindingTakenError(ConditionFailedError):
     code = "binding_taken"
 
 
+class ApiKeyRevokedError(LockgateError):
+    """The API key was revoked, which is for good."""
+
+    code = "api_key_revoked"
+
+
+class ApiKeyChangedError(ConditionFailedError):
+    """The API key is no longer as it was when the change was decided."""
+
+    code = "api_key_changed"
+
+
 class IdempotencyKeyReusedError(LockgateError):
     """The key was used for another request within the last day."""
 

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from gateway.access import PrincipalHandler
-from gateway.admin import audit, bindings, tenants
+from gateway.admin import api_keys, audit, bindings, tenants
+from gateway.admin.api_keys import ApiKeyAdmin
 from gateway.admin.audit import AuditAdmin
 from gateway.admin.tenants import TenantAdmin
 from gateway.operations import Operation
@@ -21,6 +22,7 @@ class Admin:
 
     tenants: TenantAdmin
     audit: AuditAdmin
+    api_keys: ApiKeyAdmin
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +44,11 @@ ADMIN_ROUTES: Final = (
     AdminRoute(_OPERATOR, bindings.LIST, lambda admin: admin.tenants.bindings.list),
     AdminRoute(_ADMIN, bindings.BIND, lambda admin: admin.tenants.bindings.post),
     AdminRoute(_ADMIN, bindings.UNBIND, lambda admin: admin.tenants.bindings.delete),
+    AdminRoute(_OPERATOR, api_keys.LIST, lambda admin: admin.api_keys.list),
+    AdminRoute(_ADMIN, api_keys.CREATE, lambda admin: admin.api_keys.create),
+    AdminRoute(_OPERATOR, api_keys.GET, lambda admin: admin.api_keys.get),
+    AdminRoute(_ADMIN, api_keys.ROTATE, lambda admin: admin.api_keys.rotate),
+    AdminRoute(_OPERATOR, api_keys.REVOKE, lambda admin: admin.api_keys.revoke),
     AdminRoute(_OPERATOR, audit.LIST, lambda admin: admin.audit.list),
     AdminRoute(_OPERATOR, audit.EXPORT, lambda admin: admin.audit.export),
     AdminRoute(_OPERATOR, audit.SECURITY, lambda admin: admin.audit.security),

@@ -24,6 +24,7 @@ from tenancy.context import Principal, Role
 from tenancy.data_models import IdentityBinding
 from tenancy.ids import TenantId
 from tests.clock import FakeClock
+from tests.gateway.identity_fixtures import no_api_keys
 from tests.gateway.signing import decoded
 
 ACME = DevClient(
@@ -101,7 +102,9 @@ async def authenticator(provider: Provider) -> AsyncIterator[Authenticator]:
     async with Redis() as never_connected:
         keys = KeySet(provider.http, authority=authority, directory="common", clock=clock)
         changes = ChangeFeed(never_connected, clock=clock)
-        reader = Authenticator(keys, TokenRules(authority, AUDIENCE), find, changes, clock=clock)
+        reader = Authenticator(
+            keys, TokenRules(authority, AUDIENCE), find, changes, api_keys=no_api_keys(changes, clock), clock=clock
+        )
         yield reader
         await reader.aclose()
 

@@ -3,14 +3,18 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import Never
 
 import aiohttp
 from redis.asyncio import Redis
 
+from gateway.apikeys import ApiKeys
 from gateway.identity import Authenticator
 from gateway.keyset import KeySet
 from gateway.tokens import TokenRules
+from tenancy.api_keys import KeyUses
 from tenancy.changes import ChangeFeed
+from tenancy.clock import Clock
 from tenancy.context import Principal
 from tenancy.data_models import IdentityBinding
 from tenancy.ids import TenantId
@@ -67,6 +71,18 @@ class Identity:
         return await self.authenticator.authenticate(f"Bearer {token}")
 
 
+def no_api_keys(changes: ChangeFeed, clock: Clock) -> ApiKeys:
+    """Return what knows no API key."""
+
+    async def find(_: str) -> None:
+        return None
+
+    def door(tenant_id: TenantId) -> Never:
+        raise AssertionError(tenant_id)
+
+    return ApiKeys(find, KeyUses(door, clock), changes, clock=clock)
+
+
 @asynccontextmanager
 async def running_identity(clock: FakeClock) -> AsyncIterator[Identity]:
     """Serve an authority and build an Authenticator on it, the usual directory bound to `acme`."""
@@ -74,7 +90,8 @@ async def running_identity(clock: FakeClock) -> AsyncIterator[Identity]:
         keys = KeySet(http, authority=authority.url, directory="common", clock=clock)
         bindings, changes = Bindings(), ChangeFeed(never_connected, clock=clock)
         rules = TokenRules(authority.url, AUDIENCE)
-        authenticator = Authenticator(keys, rules, bindings.find, changes, clock=clock)
+        api_keys = no_api_keys(changes, clock)
+        authenticator = Authenticator(keys, rules, bindings.find, changes, api_keys=api_keys, clock=clock)
         identity = Identity(authority, bindings, changes, keys, authenticator, clock)
         identity.bind("acme")
         yield identity

@@ -1,0 +1,37 @@
+"""What operators' acts have in common on the command line: a look before, and a question where one is due."""
+
+import sys
+from typing import Annotated
+
+import typer
+from pydantic import JsonValue
+
+from ops.cli.admin_api import connected
+from ops.cli.errors import ExitCode, complain
+from ops.cli.printing import Format, Output, print_item, print_json
+
+Reason = Annotated[str, typer.Option(help="Why, for the audit log.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what would be asked of the API, and ask nothing.")]
+Yes = Annotated[bool, typer.Option("--yes", help="Do it without asking back.")]
+
+__all__ = ["DryRun", "Output", "Reason", "Yes", "act", "agreed"]
+
+
+def agreed(what: str, name: str, *, yes: bool) -> None:
+    """Ask for the name of what a severe act is done to; ends the command unless it is typed."""
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        complain(f"{what}: say --yes to do it without being asked")
+        raise typer.Exit(ExitCode.DECLINED)
+    if typer.prompt(f"{what}. Type {name} to go on", err=True) != name:
+        complain("that is another name; nothing was done")
+        raise typer.Exit(ExitCode.DECLINED)
+
+
+def act(method: str, path: str, body: dict[str, JsonValue], output: Format, *, dry_run: bool) -> None:
+    """Ask for an act and print its answer, or only show what would be asked."""
+    if dry_run:
+        print_json({"method": method, "path": "/v1/admin" + path, "body": body})
+        return
+    print_item(connected().call(method, path, body=body), output)

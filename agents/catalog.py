@@ -37,10 +37,20 @@ class Catalog:
         self._store = store
         self._changes = changes
         self._promoted: Snapshots[str, _Promoted] = Snapshots(
-            self._load_promoted, clock=clock, fresh_s=FRESH_S, stale_s=STALE_S, size=1
+            self._load_promoted,
+            clock=clock,
+            fresh_s=FRESH_S,
+            stale_s=STALE_S,
+            size=1,
+            sighted=lambda: changes.current,
         )
         self._others: Snapshots[tuple[AgentName, str], AgentVersion] = Snapshots(
-            self._load_other, clock=clock, fresh_s=FRESH_S, stale_s=STALE_S, size=_VERSIONS_KEPT
+            self._load_other,
+            clock=clock,
+            fresh_s=FRESH_S,
+            stale_s=STALE_S,
+            size=_VERSIONS_KEPT,
+            sighted=lambda: changes.current,
         )
         changes.on(KIND, lambda _: self.clear())
         changes.on_gap(self.clear)
@@ -53,8 +63,12 @@ class Catalog:
     async def register(self, version: AgentVersion) -> None:
         """Store a version, in place of the one it had, and tell every process."""
         await self._store.put_agent_version(version)
+        await self.announce(version.name)
+
+    async def announce(self, name: AgentName) -> None:
+        """Tell every process, this one first, that something about an agent has changed."""
         self.clear()
-        await self._changes.publish(KIND, version.name)
+        await self._changes.publish(KIND, name)
 
     async def get(self, name: AgentName, version: str | None = None) -> AgentVersion:
         """Return the newest promoted version, or the one asked for; raises AgentUnknownError."""
@@ -94,12 +108,13 @@ class Catalog:
 
 
 def _index(versions: Iterable[AgentVersion]) -> _Promoted:
-    by_age = sorted(versions, key=_precedence)
+    by_age = sorted(versions, key=precedence)
     return _Promoted(
         newest={version.name: version for version in by_age},
         exact={(version.name, version.version): version for version in by_age},
     )
 
 
-def _precedence(version: AgentVersion) -> tuple[int, ...]:
+def precedence(version: AgentVersion) -> tuple[int, ...]:
+    """Return what sorts versions by their numbers."""
     return tuple(map(int, version.version.split(".")))

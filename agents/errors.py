@@ -5,6 +5,7 @@
 
 from typing import ClassVar
 
+from tenancy.data_models import ReleaseState
 from tenancy.errors import LockgateError
 
 
@@ -24,6 +25,35 @@ class SessionBusyError(LockgateError):
     """Another turn of the session is still running."""
 
     code = "session_busy"
+
+
+class ReleaseIllegalError(LockgateError):
+    """A version cannot go from the state it is in to the one asked for; `allowed` are those it can go to."""
+
+    code = "release_illegal"
+
+    def __init__(self, state: ReleaseState, allowed: tuple[ReleaseState, ...]) -> None:
+        self.state = state
+        self.allowed = allowed
+        super().__init__(f"the version is {state}")
+
+
+class LastPromotedError(LockgateError):
+    """Rolling the version back would leave nothing to roll back to."""
+
+    code = "last_promoted"
+
+
+class AgentTakenError(LockgateError):
+    """The agent was registered by somebody else's developers."""
+
+    code = "agent_taken"
+
+
+class AgentVersionExistsError(LockgateError):
+    """A version of this number was registered before; versions do not change."""
+
+    code = "agent_version_exists"
 
 
 class RuntimeFaultError(LockgateError):

@@ -23,6 +23,7 @@ from tenancy.ids import TenantId, new_audit_id
 from tenancy.registry import TenantRegistry
 
 TENANT_HEADER: Final = "X-Tenant-Id"
+_DEVELOPERS: Final = frozenset({Role.AGENT_DEVELOPER, Role.PLATFORM_OPERATOR, Role.PLATFORM_ADMIN})
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 PrincipalHandler = Callable[[web.Request, Principal], Awaitable[web.StreamResponse]]
@@ -66,6 +67,20 @@ class Access:
             if role not in principal.roles or principal.tenant_id is not None:
                 self.refused.note(RoleMissingError.code, principal.tenant_id, principal.subject)
                 raise RoleMissingError(role)
+            return await handler(request, principal)
+
+        return guarded
+
+    def developer(self, handler: PrincipalHandler) -> Handler:
+        """Guard a handler for developers, a tenant's among them, and for the platform's own operators."""
+
+        async def guarded(request: web.Request) -> web.StreamResponse:
+            principal = await self._principal(request)
+            if principal.tenant_id is not None:
+                require_role(principal, Role.AGENT_DEVELOPER)
+                await self.context(request, principal)
+            elif principal.roles.isdisjoint(_DEVELOPERS):
+                raise RoleMissingError(Role.AGENT_DEVELOPER)
             return await handler(request, principal)
 
         return guarded

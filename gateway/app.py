@@ -140,7 +140,17 @@ def _webhooks(parts: Parts) -> WebhookRoutes:
     return WebhookRoutes(parts.endpoints, parts.clock)
 
 
+def developer(operation: Operation, handler: Callable[[Parts], PrincipalHandler]) -> Route:
+    """Return a route for developers, a tenant's among them, and for the platform's own operators."""
+    guarded = replace(operation, guard="principal", role=Role.AGENT_DEVELOPER)
+    if IDEMPOTENCY_KEY in operation.parameters:
+        return Route(guarded, lambda parts: parts.access.developer(parts.repeats.platform(operation, handler(parts))))
+    return Route(guarded, lambda parts: parts.access.developer(handler(parts)))
+
+
 def _admin(route: AdminRoute) -> Route:
+    if route.role is Role.AGENT_DEVELOPER:
+        return developer(route.operation, lambda parts: route.handler(parts.admin))
     return platform(route.role, route.operation, lambda parts: route.handler(parts.admin))
 
 

@@ -149,6 +149,16 @@ _TABLE: Final[dict[type[BaseException], _Row]] = {
     agents.SessionBusyError: _Row(
         409, "Session busy", "Another turn of this session is still running. Wait for it or cancel it."
     ),
+    agents.ReleaseIllegalError: _Row(
+        409, "Release state", "The version cannot go there from the state it is in; see state and allowed."
+    ),
+    agents.LastPromotedError: _Row(
+        409, "Last promoted version", "No other version is promoted. Promote one first, or disable this one."
+    ),
+    agents.AgentTakenError: _Row(409, "Agent taken", "An agent of this name is another's. Choose another name."),
+    agents.AgentVersionExistsError: _Row(
+        409, "Version exists", "A version of this number was registered before. Choose another number."
+    ),
     agents.RuntimeThrottledError: _Row(503, "Runtime throttled", "AgentCore is throttling. Try again.", _LATER),
     agents.RuntimeQuotaError: _Row(503, "Runtime full", "No runtime session is free now. Try again.", _LATER),
     agents.RuntimeBusyError: _Row(503, "Runtime busy", "The session is being set up or torn down. Try again.", _SOON),
@@ -220,6 +230,8 @@ def _members(error: LockgateError) -> dict[str, object]:
             return {"errors": [{"pointer": fault.pointer, "detail": fault.message} for fault in error.faults]}
         case gateway.NotAcceptableError():
             return {"modes": [mode.value for mode in error.modes]}
+        case agents.ReleaseIllegalError():
+            return {"state": error.state.value, "allowed": [state.value for state in error.allowed]}
         case gateway.RoleMissingError():
             return {"role": error.role.value}
         case gateway.BodyTooLargeError():

@@ -63,12 +63,12 @@ class Repeats:
         return once
 
     def platform(self, operation: Operation, handler: PrincipalHandler) -> PrincipalHandler:
-        """Return an operators' handler inside the rule; keys are the platform's."""
+        """Return an operators' or developers' handler inside the rule; keys are the platform's or their tenant's."""
 
         def once(request: web.Request, principal: Principal) -> Awaitable[web.StreamResponse]:
             if IDEMPOTENCY_KEY.name not in request.headers:
                 return handler(request, principal)
-            return self._once(request, operation, PLATFORM, partial(handler, request, principal))
+            return self._once(request, operation, principal.tenant_id or PLATFORM, partial(handler, request, principal))
 
         return once
 

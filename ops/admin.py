@@ -1,5 +1,6 @@
 """Builds what operators' routes are made of."""
 
+from gateway.admin.agents import AgentAdmin
 from gateway.admin.api_keys import ApiKeyAdmin
 from gateway.admin.audit import AuditAdmin
 from gateway.admin.bindings import BindingAdmin
@@ -19,5 +20,6 @@ def admin(base: Floor, registry: TenantRegistry) -> Admin:
     return Admin(
         tenants=TenantAdmin(registry, base.platform, bindings, trail, clock),
         api_keys=ApiKeyAdmin(registry, base.stores, base.acts, base.changes, trail, clock),
+        agents=AgentAdmin(base.platform, base.acts, base.catalog, trail, clock),
         audit=AuditAdmin(base.platform, base.chain),
     )

@@ -93,7 +93,6 @@ class Floor:
     platform: PlatformStore
     acts: PlatformActs
     audit: AuditTrail
-    chain: AuditChain
     changes: ChangeFeed
     catalog: Catalog
     http: aiohttp.ClientSession
@@ -110,6 +109,11 @@ class Floor:
     queue: JobQueue
     webhook_ticks: WebhookTicks
     webhooks: Webhooks
+
+    @property
+    def chain(self) -> AuditChain:
+        """What operators' acts are told on."""
+        return AuditChain(self.stores, self.clock)
 
     def private(self, draining: Callable[[], bool]) -> PrivatePort:
         """Return the private port of this process."""
@@ -165,7 +169,6 @@ async def floor(settings: Settings) -> AsyncIterator[Floor]:
             platform=platform,
             acts=PlatformActs(dynamodb, table_prefix=settings.table_prefix),
             audit=audit,
-            chain=AuditChain(stores, clock),
             changes=changes,
             catalog=catalog,
             http=http,

@@ -10,7 +10,7 @@ from gateway.openapi.headers import EVERY_REQUEST, HEADERS, TENANT, carried, tak
 from gateway.openapi.models import Json, Models, json_of
 from gateway.openapi.refusals import Refusals
 from gateway.operations import TAGS, Answer, Content, Operation, Parameter
-from gateway.schemas import ProblemView
+from gateway.problem_schemas import ProblemView
 from tenancy.context import Role
 
 PARAMETER_REF: Final = "#/components/parameters/"
@@ -46,8 +46,9 @@ _TOOL_TOKEN: Final[Json] = {
 _SCHEMES: Final[Json] = {
     name: {"type": "http", "scheme": "bearer", "bearerFormat": "JWT", "description": f"{whose} {_RULES}"}
     for name, whose in {
-        "token": "An access token of the configured Entra ID authority:",
-        "operatorToken": "The same, of an application bound to the platform itself, with a role of the platform's:",
+        "token": "A Lockgate API key (`lg_live_…`), or an access token of the configured Entra ID authority:",
+        "developerToken": "The same, with the role of developers, or one of an operator:",
+        "operatorToken": "A token of an application bound to the platform itself, with a role of the platform's:",
     }.items()
 }
 
@@ -128,6 +129,8 @@ def _security(operation: Operation) -> list[JsonValue]:
             return [{"toolToken": []}]
         case "tools":
             return [{"token": []}, {"toolToken": []}]
+        case _ if operation.role is Role.AGENT_DEVELOPER:
+            return [{"developerToken": []}]
         case _:
             return [{"operatorToken" if operation.role in _PLATFORM else "token": []}]
 

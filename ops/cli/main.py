@@ -25,6 +25,7 @@ app = typer.Typer(
 # Noun, the module with its `app` or its function of that name, and its line in the help.
 _NOUNS: Final = (
     ("dev", "ops.cli.dev", "The local stack: up, start, stop, status, reset."),
+    ("agent", "ops.cli.agent", "Agents: list, versions, show, register, state, promote, roll-back, disable."),
     ("key", "ops.cli.key", "A tenant's API keys: list, show, create, rotate, revoke."),
     ("audit", "ops.cli.audit", "What operators did: list, refusals, export, verify."),
     ("serve", "ops.cli.serve", "Run a gateway."),

@@ -33,6 +33,7 @@ TAGS: Final[Mapping[str, str]] = {
     "Webhooks": "Being told how jobs ended.",
     "Tools": "What agents call on behalf of a tenant.",
     "Tenants": "For operators: who is served, how much, and who speaks for whom.",
+    "Tenants' work": "For operators: what runs for a tenant, and stopping it; what was given up on.",
     "Agent registry": "For developers and operators: versions of agents, and which of them are invoked.",
     "API keys": "For operators: what tenants' programs call with.",
     "Audit": "For operators: what was done, by whom and why, and what was refused.",

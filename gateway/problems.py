@@ -13,6 +13,7 @@ from agents import errors as agents
 from gateway import errors as gateway
 from gateway import live
 from gateway.interceptors import errors as interceptors
+from jobs import errors as jobs
 from tenancy import errors as tenancy
 from tenancy.errors import LockgateError
 from webhooks import errors as webhooks
@@ -136,6 +137,8 @@ _TABLE: Final[dict[type[BaseException], _Row]] = {
         410, "Answer not kept", "The request with this Idempotency-Key has ended; its answer could not be kept."
     ),
     tenancy.StoreUnavailableError: _Row(503, "Store unavailable", "The data store did not answer. Try again.", _SOON),
+    jobs.JobRunningError: _Row(409, "Job running", "The job has begun. Cancel it, which stops its agent."),
+    jobs.NoDeadLetterError: _Row(409, "No dead letter", "The job is no dead letter, or it was dealt with already."),
     webhooks.EndpointUnknownError: _Row(404, "Not found", "There is no such resource."),
     webhooks.DeliveryUnknownError: _Row(404, "Not found", "There is no such resource."),
     webhooks.EndpointLimitError: _Row(

@@ -34,6 +34,18 @@ class GateFullError(LockgateError):
     code = "gate_full"
 
 
+class JobRunningError(LockgateError):
+    """The job has begun: it can be cancelled, which stops its agent, and not simply be given up."""
+
+    code = "job_running"
+
+
+class NoDeadLetterError(LockgateError):
+    """The job is no dead letter: it never was one, or it was dealt with."""
+
+    code = "no_dead_letter"
+
+
 class QueueUnavailableError(LockgateError):
     """Redis did not take a tick in time; the job itself is stored."""
 

@@ -20,7 +20,7 @@ from jobs.store import Cancellation, JobStore
 from jobs.ticks import JOBS, WEBHOOKS, TickQueue, Wanted
 from tenancy.clock import Clock
 from tenancy.context import TenantContext
-from tenancy.data_models import AgentVersion, JobRecord
+from tenancy.data_models import AgentVersion, Failure, JobRecord, Status
 from tenancy.ids import EventId, JobId, TenantId, WebhookId, event_id_of
 from tenancy.steps import Step
 from webhooks.ticks import DeliveryTick
@@ -121,6 +121,17 @@ class JobQueue:
             with suppress(QueueUnavailableError):
                 await self.enqueue(Tick(tenant_id, job_id, job.fence), at=now, aside=":cancel")
         return done
+
+    async def fail(self, job: JobRecord, error: Failure, also: Sequence[Step]) -> JobRecord:
+        """End a queued job as failed, together with `also`.
+
+        Raises LeaseLostError where it is queued no more, ConditionFailedError where a step of `also` was refused.
+        """
+        now = self._clock.now()
+        ended = await self._store.end(job, records.ended(job, Status.FAILED, now, error=error), also=also)
+        self._metrics.ended.labels(ended.status.value).inc()
+        await self._webhooks.outbox(job.tenant_id, event_id_of(job.job_id), at=now)
+        return ended
 
     async def enqueue(self, tick: Tick, *, at: datetime, aside: str = "") -> None:
         """Ask for a tick at a time; asking again for the same one changes nothing.

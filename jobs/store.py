@@ -186,15 +186,17 @@ class JobStore:
         """
         return await self._commit(held, waiting, steps.wait(waiting, gate, look_at))
 
-    async def end(self, held: JobRecord, ended: JobRecord, line: UsageRecord | None = None) -> JobRecord:
+    async def end(
+        self, held: JobRecord, ended: JobRecord, line: UsageRecord | None = None, also: Sequence[Step] = ()
+    ) -> JobRecord:
         """Write a job's end: its state, its event, the event for webhooks, its place at the gate, its ledger's line.
 
-        Without a line it never ran and cost nothing.
+        Without a line it never ran and cost nothing. Raises ConditionFailedError where one of `also` was refused.
         Raises LeaseLostError and CancelRequestedError unless `held` is still how the job stands.
         """
         line = line or line_of(ended, None, Used(0, 0), ended.ended_at or ended.updated_at)
         event = PutStep(outbox.job_ended(steps.counted(held, ended)), steps.NEW)
-        told: list[Step] = [event, *steps.settled(line)]
+        told: list[Step] = [event, *steps.settled(line), *also]
         if held.status is Status.QUEUED:
             gone = [] if held.waiting_since_at is None else [steps.no_longer_waiting(held)]
             return await self._commit(held, ended, [*told, *gone])

@@ -4,15 +4,25 @@ from gateway.admin.agents import AgentAdmin
 from gateway.admin.api_keys import ApiKeyAdmin
 from gateway.admin.audit import AuditAdmin
 from gateway.admin.bindings import BindingAdmin
+from gateway.admin.jobs import JobAdmin
+from gateway.admin.sessions import SessionAdmin
 from gateway.admin.table import Admin
 from gateway.admin.tenants import TenantAdmin
 from gateway.admin.trail import AdminTrail
+from gateway.admin.webhooks import WebhookAdmin
+from gateway.admin.work import WorkAdmin
+from gateway.cancel import Cancellations
+from gateway.invoke import RequestPath
+from gateway.routes.deliveries import DeliveryRoutes
+from gateway.routes.invocations import InvocationRoutes
+from gateway.routes.jobs import JobRoutes
+from gateway.routes.webhooks import WebhookRoutes
 from gateway.tokens import TokenRules
 from ops.wiring import Floor
 from tenancy.registry import TenantRegistry
 
 
-def admin(base: Floor, registry: TenantRegistry) -> Admin:
+def admin(base: Floor, registry: TenantRegistry, path: RequestPath, cancellations: Cancellations) -> Admin:
     """Return what operators do, one part for each noun."""
     clock, settings, trail = base.clock, base.settings, AdminTrail(base.chain, base.clock)
     rules = TokenRules(settings.authority, settings.audience)
@@ -21,5 +31,16 @@ def admin(base: Floor, registry: TenantRegistry) -> Admin:
         tenants=TenantAdmin(registry, base.platform, bindings, trail, clock),
         api_keys=ApiKeyAdmin(registry, base.stores, base.acts, base.changes, trail, clock),
         agents=AgentAdmin(base.platform, base.acts, base.catalog, trail, clock),
+        work=WorkAdmin(
+            registry,
+            trail,
+            InvocationRoutes(path, cancellations),
+            JobRoutes(base.jobs, base.queue, clock),
+            WebhookRoutes(base.webhooks.endpoints, clock),
+            DeliveryRoutes(base.webhooks.deliveries),
+        ),
+        sessions=SessionAdmin(registry, base.stores, base.platform, base.runtime, trail),
+        jobs=JobAdmin(registry, base.platform, base.catalog, base.jobs, base.queue, trail),
+        webhooks=WebhookAdmin(base.webhooks.endpoints, trail, clock),
         audit=AuditAdmin(base.platform, base.chain),
     )

@@ -112,7 +112,7 @@ async def gateway(settings: Settings) -> AsyncIterator[GatewayProcess]:
             base.jobs,
             base.webhooks.endpoints,
             base.webhooks.deliveries,
-            admin(base, registry),
+            admin(base, registry, path, cancellations),
             repeats,
             replays,
             clock,

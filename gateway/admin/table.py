@@ -4,12 +4,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from gateway.access import PrincipalHandler
-from gateway.admin import agents, api_keys, audit, bindings, tenants
+from gateway.access import PrincipalHandler, TenantHandler
+from gateway.admin import agents, api_keys, audit, bindings, jobs, sessions, tenants, webhooks, work
 from gateway.admin.agents import AgentAdmin
 from gateway.admin.api_keys import ApiKeyAdmin
 from gateway.admin.audit import AuditAdmin
+from gateway.admin.jobs import JobAdmin
+from gateway.admin.sessions import SessionAdmin
 from gateway.admin.tenants import TenantAdmin
+from gateway.admin.webhooks import WebhookAdmin
+from gateway.admin.work import WorkAdmin
 from gateway.operations import Operation
 from tenancy.context import Role
 
@@ -26,6 +30,20 @@ class Admin:
     audit: AuditAdmin
     api_keys: ApiKeyAdmin
     agents: AgentAdmin
+    work: WorkAdmin
+    sessions: SessionAdmin
+    jobs: JobAdmin
+    webhooks: WebhookAdmin
+
+
+def _read(operation: Operation, handler: Callable[[WorkAdmin], TenantHandler]) -> "AdminRoute":
+    """Return the route of what a tenant looks at, for operators."""
+    return AdminRoute(_OPERATOR, operation, lambda admin: admin.work.reading(handler(admin.work)))
+
+
+def _do(operation: Operation, name: str, target: str, handler: Callable[[WorkAdmin], TenantHandler]) -> "AdminRoute":
+    """Return the route of what a tenant does, for operators."""
+    return AdminRoute(_OPERATOR, operation, lambda admin: admin.work.acting(name, target, handler(admin.work)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +78,23 @@ ADMIN_ROUTES: Final = (
     AdminRoute(_ADMIN, agents.PROMOTE, lambda admin: admin.agents.promote),
     AdminRoute(_OPERATOR, agents.ROLL_BACK, lambda admin: admin.agents.roll_back),
     AdminRoute(_ADMIN, agents.DISABLE, lambda admin: admin.agents.disable),
+    AdminRoute(_OPERATOR, sessions.INVOCATIONS, lambda admin: admin.sessions.invocations),
+    _read(work.INVOCATION, lambda mine: mine.invocations.get),
+    _do(work.STOP_INVOCATION, "invocation.cancel", "invocation", lambda mine: mine.invocations.cancel),
+    AdminRoute(_OPERATOR, sessions.SESSIONS, lambda admin: admin.sessions.sessions),
+    AdminRoute(_OPERATOR, sessions.STOP, lambda admin: admin.sessions.stop),
+    _read(work.JOBS, lambda mine: mine.jobs.list),
+    _read(work.JOB, lambda mine: mine.jobs.get),
+    _do(work.CANCEL_JOB, "job.cancel", "job", lambda mine: mine.jobs.cancel),
+    AdminRoute(_ADMIN, jobs.FAIL, lambda admin: admin.jobs.fail),
+    AdminRoute(_OPERATOR, jobs.LIST, lambda admin: admin.jobs.list),
+    AdminRoute(_OPERATOR, jobs.REDRIVE, lambda admin: admin.jobs.redrive),
+    AdminRoute(_ADMIN, jobs.PURGE, lambda admin: admin.jobs.purge),
+    _read(work.WEBHOOKS, lambda mine: mine.webhooks.list),
+    _read(work.WEBHOOK, lambda mine: mine.webhooks.get),
+    AdminRoute(_OPERATOR, webhooks.DISABLE, lambda admin: admin.webhooks.disable),
+    _read(work.DELIVERIES, lambda mine: mine.deliveries.list),
+    _do(work.REDELIVER, "delivery.redeliver", "delivery", lambda mine: mine.deliveries.redeliver),
     AdminRoute(_OPERATOR, audit.LIST, lambda admin: admin.audit.list),
     AdminRoute(_OPERATOR, audit.EXPORT, lambda admin: admin.audit.export),
     AdminRoute(_OPERATOR, audit.SECURITY, lambda admin: admin.audit.security),

@@ -132,7 +132,7 @@ class JobRoutes:
             ctx.tenant_id,
             limit=limit_of(request),
             after=decode(ctx.tenant_id, request.query.get("cursor"), JobRecord.SORT_PREFIX),
-            status=_status_of(request),
+            status=status_of(request),
         )
         views = tuple(JobView.of(job) for job in page.items)
         return json_answer(PageView[JobView](items=views, next_cursor=encode(ctx.tenant_id, page.after)).to_json())
@@ -163,7 +163,8 @@ class JobRoutes:
         return ResultLink(result_url=url, result_url_expires_at=self.clock.now() + timedelta(seconds=LINK_LASTS_S))
 
 
-def _status_of(request: web.Request) -> Status | None:
+def status_of(request: web.Request) -> Status | None:
+    """Return the `status` parameter; raises FieldsInvalidError."""
     text = request.query.get("status")
     if text is None:
         return None

@@ -1,0 +1,66 @@
+"""`lockgate job`: a tenant's jobs."""
+
+from typing import Annotated, Final
+from urllib.parse import quote
+
+import typer
+
+from ops.cli.acting import DryRun, Output, Reason, act
+from ops.cli.admin_api import connected
+from ops.cli.printing import Format, print_item, print_items
+from ops.cli.tenant import Id
+
+app = typer.Typer(
+    name="job",
+    help="A tenant's jobs: list, show, cancel, fail.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+_COLUMNS: Final = {
+    "job": "jobId",
+    "status": "status",
+    "run": "run",
+    "agent": "agent",
+    "version": "agentVersion",
+    "submitted": "createdAt",
+    "error": "error.code",
+}
+Job = Annotated[str, typer.Argument(metavar="JOB", help="Its id, job_…")]
+
+
+@app.command("list")
+def list_(
+    tenant: Id,
+    *,
+    status: Annotated[str | None, typer.Option(help="Only those that stand so, as running.")] = None,
+    limit: Annotated[int, typer.Option(min=1, help="How many at most.")] = 50,
+    output: Output = Format.TABLE,
+) -> None:
+    """Show a tenant's jobs, the newest first."""
+    query = {} if status is None else {"status": status}
+    print_items(connected().items(f"/tenants/{quote(tenant)}/jobs", query, most=limit), _COLUMNS, output)
+
+
+@app.command()
+def show(tenant: Id, job: Job, *, output: Output = Format.TABLE) -> None:
+    """Show one job, with its result where it has one."""
+    print_item(connected().call("GET", path_of(tenant, job)), output)
+
+
+@app.command()
+def cancel(tenant: Id, job: Job, *, reason: Reason, dry_run: DryRun = False, output: Output = Format.TABLE) -> None:
+    """Cancel a job; one that runs is told to stop."""
+    act("POST", path_of(tenant, job, "cancel"), {"reason": reason}, output, dry_run=dry_run)
+
+
+@app.command()
+def fail(tenant: Id, job: Job, *, reason: Reason, dry_run: DryRun = False, output: Output = Format.TABLE) -> None:
+    """Give up a job that has not begun."""
+    act("POST", path_of(tenant, job, "fail"), {"reason": reason}, output, dry_run=dry_run)
+
+
+def path_of(tenant: str, job: str, *more: str) -> str:
+    """Return where a job is."""
+    return "/".join(["/tenants", quote(tenant), "jobs", quote(job, safe=""), *more])

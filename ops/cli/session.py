@@ -1,0 +1,52 @@
+"""`lockgate session`: a tenant's conversations."""
+
+from typing import Annotated, Final
+from urllib.parse import quote
+
+import typer
+
+from ops.cli.acting import DryRun, Output, Reason, act
+from ops.cli.admin_api import connected
+from ops.cli.printing import Format, print_items
+from ops.cli.tenant import Id
+
+app = typer.Typer(
+    name="session",
+    help="A tenant's sessions: list, stop.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+_COLUMNS: Final = {
+    "session": "id",
+    "agent": "agent",
+    "version": "agentVersion",
+    "began": "createdAt",
+    "last used": "lastUsedAt",
+}
+
+
+@app.command("list")
+def list_(
+    tenant: Id,
+    *,
+    limit: Annotated[int, typer.Option(min=1, help="How many at most.")] = 100,
+    output: Output = Format.TABLE,
+) -> None:
+    """Show the sessions that a tenant used within a day."""
+    print_items(connected().items(f"/tenants/{quote(tenant)}/sessions", most=limit), _COLUMNS, output)
+
+
+@app.command()
+def stop(
+    tenant: Id,
+    session: Annotated[str, typer.Argument(metavar="SESSION", help="Its id.")],
+    *,
+    reason: Reason,
+    dry_run: DryRun = False,
+    output: Output = Format.TABLE,
+) -> None:
+    """End a session's microVM with all that runs in it."""
+    path = f"/tenants/{quote(tenant)}/sessions/{quote(session, safe='')}/stop"
+    act("POST", path, {"reason": reason}, output, dry_run=dry_run)

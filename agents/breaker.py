@@ -33,7 +33,7 @@ class _State:
 
 
 class Breakers:
-    """The breakers of one process, by runtime ARN (which names region and agent)."""
+    """The breakers of one process, by runtime ARN (which names region and agent) and what is asked of it."""
 
     def __init__(self, clock: Clock, metrics: CollectorRegistry) -> None:
         self._monotonic = clock.monotonic
@@ -42,20 +42,20 @@ class Breakers:
         self._spared = Counter("lockgate_breaker_spared_total", "Calls refused by an open breaker", registry=metrics)
 
     @contextmanager
-    def watching(self, runtime_arn: str) -> Iterator[None]:
+    def watching(self, runtime: str) -> Iterator[None]:
         """Make a call to the runtime in the block; raises RuntimeSparedError where its breaker is open."""
-        state = self._states.get(runtime_arn)
+        state = self._states.get(runtime)
         probing = state is not None and self._admit(state)
         try:
             yield
         except _COUNTED as fault:
-            self._count(runtime_arn, fault)
+            self._count(runtime, fault)
             raise
         except RuntimeFaultError:
-            self._close(runtime_arn)
+            self._close(runtime)
             raise
         else:
-            self._close(runtime_arn)
+            self._close(runtime)
         finally:
             if probing and state is not None:
                 state.probing = False
@@ -75,19 +75,19 @@ class Breakers:
         state.probing = True
         return True
 
-    def _count(self, runtime_arn: str, fault: RuntimeFaultError) -> None:
-        state = self._states.setdefault(runtime_arn, _State())
-        self._states.move_to_end(runtime_arn)
+    def _count(self, runtime: str, fault: RuntimeFaultError) -> None:
+        state = self._states.setdefault(runtime, _State())
+        self._states.move_to_end(runtime)
         state.faults += 1
         if state.faults >= FAULTS_TO_OPEN:
             state.retry_at_s = self._monotonic() + OPEN_S
         if state.faults == FAULTS_TO_OPEN:
             self._opened.inc()
-            _log.warning("runtime_spared", runtime=runtime_arn, code=fault.code)
+            _log.warning("runtime_spared", runtime=runtime, code=fault.code)
         if len(self._states) > _RUNTIMES:
             self._states.popitem(last=False)
 
-    def _close(self, runtime_arn: str) -> None:
-        state = self._states.pop(runtime_arn, None)
+    def _close(self, runtime: str) -> None:
+        state = self._states.pop(runtime, None)
         if state is not None and state.faults >= FAULTS_TO_OPEN:
-            _log.info("runtime_back", runtime=runtime_arn)
+            _log.info("runtime_back", runtime=runtime)

@@ -80,7 +80,8 @@ class RuntimeTimeouts:
 
 @dataclass(frozen=True, slots=True)
 class _Target:
-    runtime_arn: str
+    # What has a breaker of its own: that sessions can be stopped says nothing of whether agents answer.
+    watched: str
     path: str
     query: str
     # How every request to it begins. Nothing is unpacked, so nothing may come packed.
@@ -294,7 +295,7 @@ class AgentCore:
         signable = {name: value for name, value in headers.items() if name not in _UNSIGNED}
         proof = await self._authorizer.headers(Outgoing("POST", target.path, target.query, signable, body))
         head = _head(target.start, {**headers, **proof}, len(body))
-        with self._breakers.watching(target.runtime_arn):
+        with self._breakers.watching(target.watched):
             answer = await self._upstream.post(head, body, begin_s=begin_s, total_s=total_s)
             if answer.status != 200:  # noqa: PLR2004 - AgentCore knows no other success
                 raise await refusal(answer)
@@ -307,7 +308,7 @@ class AgentCore:
             path = f"/runtimes/{quote(agent.runtime_arn, safe='')}/{operation}"
             query = canonical_query([("qualifier", agent.qualifier)])
             start = f"POST {path}?{query} HTTP/1.1\r\nAccept-Encoding: identity\r\nUser-Agent: lockgate\r\n"
-            target = _Target(agent.runtime_arn, path, query, start)
+            target = _Target(f"{agent.runtime_arn} {operation}", path, query, start)
             if len(self._targets) >= _TARGETS_KEPT:
                 self._targets.clear()
             self._targets[key] = target

@@ -147,6 +147,7 @@ class RequestPath:
         body = await read_invocation(request, agent.body_limit_bytes)
         await self.meters.budgets.require(ctx.tenant)
         if mode is Mode.ASYNC:
+            await self.meters.require(ctx.tenant, agent, len(body.input_json))
             await self._checked(ctx, agent, body, origin.request_id)
             return await self.submissions.submit(
                 request, ctx, agent, body, request_id=origin.request_id, trace=origin.trace

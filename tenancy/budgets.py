@@ -114,12 +114,12 @@ class Budgets:
         """Return what something that begins now may draw by."""
         return Hold(tenant_id, self.month)
 
-    async def require(self, tenant: Tenant) -> None:
-        """Raise BudgetExceededError where nothing is left of a tenant's month; BudgetUnknownError."""
+    async def require(self, tenant: Tenant, units: int = 1) -> None:
+        """Raise BudgetExceededError where less is left of a tenant's month; BudgetUnknownError."""
         if tenant.monthly_budget_microusd is None:
             return
         hold = self.hold(tenant.tenant_id)
-        await self.draw(hold, 1)
+        await self.draw(hold, max(1, units))
         self.settle(hold, 0)
 
     async def draw(self, hold: Hold, units: int) -> None:

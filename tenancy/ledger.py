@@ -17,6 +17,7 @@ from tenancy.data_models import (
     InvocationRecord,
     JobRecord,
     Mode,
+    Status,
     UsageDay,
     UsageLine,
     UsageRecord,
@@ -47,7 +48,7 @@ class Used:
 
 def line_of(ended: InvocationRecord | JobRecord, price: Price | None, used: Used, now: datetime) -> UsageRecord:
     """Return the ledger's line of what has ended; without a price it was free."""
-    tokens_read, tokens_written = used.tokens or (tokens_in(used.input_bytes), tokens_in(used.answer_bytes))
+    (tokens_read, tokens_written), estimated = _tokens(ended, used)
     return UsageRecord(
         tenant_id=ended.tenant_id,
         record_id=ended.job_id if isinstance(ended, JobRecord) else ended.invocation_id,
@@ -57,7 +58,7 @@ def line_of(ended: InvocationRecord | JobRecord, price: Price | None, used: Used
         outcome=ended.status,
         input_tokens=tokens_read,
         output_tokens=tokens_written,
-        estimated=used.tokens is None,
+        estimated=estimated,
         chunks=used.chunks,
         answer_bytes=used.answer_bytes,
         runtime_ms=used.runtime_ms,
@@ -67,13 +68,17 @@ def line_of(ended: InvocationRecord | JobRecord, price: Price | None, used: Used
     )
 
 
-def line_left_behind(record: InvocationRecord, price: Price | None, now: datetime) -> UsageRecord:
-    """Return the line of an invocation whose process died: an estimate from what its record last said.
+def _tokens(ended: InvocationRecord | JobRecord, used: Used) -> tuple[tuple[int, int], bool]:
+    """Return input and output tokens, and whether they are an estimate.
 
-    `record` is the record as closed. Its time runs until then, for the agent may have worked all that while.
+    A stream that was cut had an agent with no time left to report: what it passed on counts where that is more.
     """
-    ran_ms = int(((record.ended_at or now) - record.created_at).total_seconds() * 1000)
-    return line_of(record, price, Used(0, max(0, ran_ms), record.chunks, record.answer_bytes), now)
+    by_size = (tokens_in(used.input_bytes), tokens_in(used.answer_bytes))
+    if used.tokens is None:
+        return by_size, True
+    cut = isinstance(ended, InvocationRecord) and ended.mode is Mode.STREAM and ended.status is not Status.SUCCEEDED
+    most = (max(used.tokens[0], by_size[0]), max(used.tokens[1], by_size[1])) if cut else used.tokens
+    return most, most != used.tokens
 
 
 def month_of(day: date) -> str:

@@ -158,6 +158,11 @@ class Meters:
         self._clock = clock
         self._watched: set[Meter] = set()
 
+    async def require(self, tenant: Tenant, agent: AgentVersion, input_bytes: int) -> None:
+        """Raise as `open` does where a job may not begin; it draws for itself once it runs."""
+        beginning = (agent.price or FREE).cost(tokens_in(input_bytes), 0, AHEAD_MS)
+        await self.budgets.require(tenant, beginning)
+
     async def open(self, tenant: Tenant, agent: AgentVersion, input_bytes: int, cap: int | None) -> Meter:
         """Return the meter of what begins now; raises as `Meter.weigh` does where it may not."""
         meter = Meter(self.budgets, tenant, agent, input_bytes=input_bytes, cap=cap, clock=self._clock)

@@ -34,6 +34,8 @@ from tenancy.data_models import Mode, UsageLine, UsageRecord, UsageSums
 from tenancy.ledger import Ledger, added, days_of, last_of
 from tenancy.trips import RedisAwayError
 
+# No day follows its last one.
+_LAST_YEAR: Final = "9999"
 DAYS_MAX: Final = 92
 CSV: Final = "text/csv"
 NDJSON: Final = "application/x-ndjson"
@@ -246,7 +248,7 @@ def _day_of(request: web.Request, name: str) -> date | None:
     if text is None:
         return None
     try:
-        if re.fullmatch(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", text, re.ASCII):
+        if re.fullmatch(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", text, re.ASCII) and not text.startswith(_LAST_YEAR):
             return date.fromisoformat(text)
     except ValueError:
         pass
@@ -255,7 +257,7 @@ def _day_of(request: web.Request, name: str) -> date | None:
 
 def _month_of(request: web.Request) -> date:
     text = request.query.get("month", "")
-    if not re.fullmatch(MONTH_PATTERN, text, re.ASCII) or text.startswith("0000"):
+    if not re.fullmatch(MONTH_PATTERN, text, re.ASCII) or text.startswith(("0000", _LAST_YEAR)):
         raise FieldsInvalidError([FieldFault("month", "must be a month, as 2025-06")])
     return date.fromisoformat(f"{text}-01")
 

@@ -14,6 +14,7 @@ from botocore.credentials import Credentials
 
 from agents.answer import AnswerLimits, HttpAnswer
 from agents.authorize import BearerAuthorizer
+from agents.breaker import FAULTS_TO_OPEN
 from agents.errors import (
     AgentAnswerTooLargeError,
     AgentFailedError,
@@ -23,6 +24,7 @@ from agents.errors import (
     RuntimeMissingError,
     RuntimeQuotaError,
     RuntimeRefusedError,
+    RuntimeSparedError,
     RuntimeThrottledError,
     RuntimeTimeoutError,
     RuntimeUnreachableError,
@@ -460,6 +462,22 @@ async def test_a_session_that_was_not_stopped_is_a_fault() -> None:
     async with upstream(refuse(500, "InternalServerException")) as server, agentcore(server.url) as core:
         with pytest.raises(RuntimeBrokenError):
             await core.stop(agent(), SESSION)
+
+
+async def test_that_sessions_can_be_stopped_keeps_no_failing_runtime_open() -> None:
+    def answer(received: Received) -> bytes:
+        stops = "/stopruntimesession" in received.target
+        return http(body={}) if stops else refuse(500, "InternalServerException")
+
+    async def script(received: Received, _: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(answer(received))
+
+    async with upstream(script) as server, agentcore(server.url) as core:
+        for _ in range(FAULTS_TO_OPEN):
+            assert await _fault_of(read(core)) is RuntimeBrokenError
+            await core.stop(agent(), SESSION)
+        assert await _fault_of(read(core)) is RuntimeSparedError
+        await core.stop(agent(), SESSION)
 
 
 async def test_the_client_session_keeps_nothing_between_calls() -> None:

@@ -187,7 +187,10 @@ async def test_usage_is_split_as_asked_page_by_page_and_other_questions_are_refu
         assert first.totals.records == 2
         for query in ("groupBy=tenant", "from=2026-02-30", "from=2026-01-02&to=2026-01-01", "from=2020-01-01"):
             assert (await gateway.get(f"/v1/usage?{query}")).status == 422, query
-        assert (await gateway.get("/v1/usage/export?month=2026-13")).status == 422
+        for query in ("from=9999-12-31&to=9999-12-31", "to=9999-01-01"):
+            assert (await gateway.get(f"/v1/usage?{query}")).status == 422, query
+        for month in ("2026-13", "9999-12", "0000-01"):
+            assert (await gateway.get(f"/v1/usage/export?month={month}")).status == 422, month
         async with gateway.session.get(f"{gateway.url}/v1/usage", headers={"Accept": "text/csv"}) as answer:
             assert answer.headers["Content-Type"].startswith("text/csv")
             assert len((await answer.text()).splitlines()) == 3

@@ -176,6 +176,16 @@ async def test_at_the_whole_budget_everything_is_refused_even_what_is_free(world
         assert await refused(one.open(BY_TOKEN))
 
 
+async def test_what_a_process_still_holds_lets_nothing_begin_that_costs_more(world: World) -> None:
+    world.budget(100)
+    async with process(world) as one:
+        meter = await one.open(BY_CALL)
+        await world.write(meter, 95)
+
+        await one.budgets.require(world.tenant, 5)
+        assert await refused(one.budgets.require(world.tenant, 6))
+
+
 async def test_what_an_ended_stream_did_not_use_of_its_hold_is_there_for_others(world: World) -> None:
     world.budget(5000)
     async with processes(world, 2) as (one, other):

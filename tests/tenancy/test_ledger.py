@@ -1,13 +1,13 @@
 """The ledger: one line each, sums that agree however they are grouped, and days that are added up once."""
 
 from collections.abc import Callable
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime
 
 import pytest
 
 from tenancy.data_models import Mode, Status, UsageDay, UsageRecord
 from tenancy.ids import TenantId
-from tenancy.ledger import CLOSED_AFTER, Ledger, Used, added, line_left_behind, line_of
+from tenancy.ledger import CLOSED_AFTER, Ledger, Used, added, line_of
 from tenancy.prices import Price
 from tenancy.store import TenantStores
 from tests.clock import FakeClock
@@ -46,12 +46,17 @@ def test_what_an_agent_reports_is_charged_and_what_it_does_not_is_estimated_and_
     )
 
 
-def test_what_a_dead_process_left_behind_is_charged_for_its_time() -> None:
-    record = ended(TenantId("acme"), NOW).model_copy(update={"status": Status.FAILED, "ended_at": None})
+@pytest.mark.parametrize("status", [Status.FAILED, Status.CANCELLED])
+def test_a_stream_that_was_cut_is_charged_for_all_that_it_passed_on(status: Status) -> None:
+    priced, used = Price(output_1k_microusd=2000), Used(400, 0, answer_bytes=800, tokens=(7, 3))
+    whole = ended(TenantId("acme"), NOW)
 
-    left = line_left_behind(record, Price(runtime_s_microusd=10), NOW + timedelta(seconds=12))
+    cut = line_of(whole.model_copy(update={"status": status}), priced, used, NOW)
 
-    assert (left.runtime_ms, left.cost_microusd, left.estimated) == (12_000, 120, True)
+    assert (cut.input_tokens, cut.output_tokens, cut.estimated, cut.cost_microusd) == (100, 200, True, 400)
+    assert line_of(whole, priced, used, NOW).cost_microusd == 6
+    in_one_piece = whole.model_copy(update={"status": status, "mode": Mode.SYNC})
+    assert line_of(in_one_piece, priced, used, NOW).cost_microusd == 6
 
 
 async def test_settling_twice_leaves_one_line_even_across_midnight(

@@ -110,6 +110,14 @@ _TABLE: Final[dict[type[BaseException], _Row]] = {
     tenancy.ApiKeyChangedError: _Row(
         409, "Key changed", "The API key was changed meanwhile. Look at it and try again."
     ),
+    tenancy.LockHeldError: _Row(
+        409,
+        "Lock held",
+        "Somebody else holds the lock; see holder. Wait for Retry-After, or steal it if they are gone.",
+    ),
+    tenancy.LockLostError: _Row(
+        409, "Lock lost", "The lock is not yours under that fence: it was released, taken over or stolen."
+    ),
     tenancy.RateLimitedError: _Row(429, "Rate limited", "The tenant makes too many requests. Wait for Retry-After."),
     tenancy.DailyLimitError: _Row(
         429,
@@ -219,7 +227,7 @@ def problem_of(error: BaseException) -> Problem:
 
 def _headers(error: LockgateError, row: _Row) -> dict[str, str]:
     match error:
-        case tenancy.LimitError():
+        case tenancy.LimitError() | tenancy.LockHeldError():
             return {"Retry-After": str(error.retry_after_s)}
         case tenancy.AnswerNotKeptError(location=str(location)):
             return {"Location": location}
@@ -237,6 +245,8 @@ def _members(error: LockgateError) -> dict[str, object]:
             return {"state": error.state.value, "allowed": [state.value for state in error.allowed]}
         case gateway.RoleMissingError():
             return {"role": error.role.value}
+        case tenancy.LockHeldError():
+            return {"holder": error.holder, "fence": error.fence}
         case gateway.BodyTooLargeError():
             return {"limitBytes": error.limit_bytes}
         case _:

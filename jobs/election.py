@@ -5,12 +5,12 @@ not changed for as long as the record says, by the watcher's own clock.
 """
 
 import secrets
-from dataclasses import dataclass
 from typing import Final, Protocol
 
 from tenancy.clock import Clock
 from tenancy.data_models import OpsLock
 from tenancy.errors import ConditionFailedError
+from tenancy.watched import Watched
 
 LOCK: Final = "sweeper"
 LEASE_S: Final = 20
@@ -28,26 +28,19 @@ class Locks(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class _Seen:
-    version: str
-    at_s: float
-
-
 class Election:
     """Decides whether this process is the one that sweeps."""
 
     def __init__(self, locks: Locks, *, owner: str, clock: Clock) -> None:
         self._locks = locks
         self._owner = owner
-        self._clock = clock
-        self._seen: _Seen | None = None
+        self._watched = Watched(clock)
         self._held: OpsLock | None = None
 
     async def won(self) -> bool:
         """Renew the lease, or take one that is free or has run out; tell whether this process holds it."""
         lock = await self._locks.ops_lock(LOCK)
-        if lock is not None and not self._mine(lock) and not self._run_out(lock):
+        if lock is not None and not self._mine(lock) and self._watched.left_s(lock):
             self._held = None
             return False
         try:
@@ -65,14 +58,6 @@ class Election:
 
     def _mine(self, lock: OpsLock) -> bool:
         return self._held is not None and lock.record_version == self._held.record_version
-
-    def _run_out(self, lock: OpsLock) -> bool:
-        now_s = self._clock.monotonic()
-        if lock.holder is None:
-            return True
-        if self._seen is None or self._seen.version != lock.record_version:
-            self._seen = _Seen(lock.record_version, now_s)
-        return now_s - self._seen.at_s >= lock.lease_s
 
     async def _write(self, holder: str | None, seen: OpsLock | None) -> None:
         lock = OpsLock(

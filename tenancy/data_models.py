@@ -997,14 +997,16 @@ class RegionFlag(StoredItem):
     TABLE = tables.RUNTIME_REGION
 
     region: str
+    # Of the lock under which it was written last: who holds an older one cannot write it any more.
     fence: int
+    record_version: str
     changed_by: str
     reason: str
     changed_at: AwareDatetime
 
     def key(self) -> Key:
         """Return the one flag's key."""
-        return Key("REGION#active", "METADATA")
+        return region_key()
 
 
 def agent_key(name: AgentName, version: str) -> Key:
@@ -1034,6 +1036,11 @@ def trail_key(place: str) -> Key:
 def lock_key(name: str) -> Key:
     """Return the key of a platform-wide lease."""
     return Key(f"LOCK#{name}", "METADATA")
+
+
+def region_key() -> Key:
+    """Return the key of the one flag that says which region serves."""
+    return Key("REGION#active", "METADATA")
 
 
 def open_partition(process: str) -> str:

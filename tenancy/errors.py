@@ -175,3 +175,24 @@ class BudgetUnknownError(LockgateError):
     """How much is left of the tenant's month cannot be told now."""
 
     code = "budget_unavailable"
+
+
+class LockHeldError(LockgateError):
+    """Somebody else holds the lock, or has not been silent for a whole lease as far as this process has seen.
+
+    `retry_after_s` is for how long it has to stay unrenewed from now on, in whole seconds.
+    """
+
+    code = "lock_held"
+
+    def __init__(self, holder: str, fence: int, retry_after_s: int) -> None:
+        super().__init__(f"held by {holder} under fence {fence}")
+        self.holder = holder
+        self.fence = fence
+        self.retry_after_s = retry_after_s
+
+
+class LockLostError(LockgateError):
+    """The lock is not held under that fence: it was released, has run out and was taken, or was stolen."""
+
+    code = "lock_lost"

@@ -23,6 +23,7 @@ from tenancy.data_models import (
     KeyHash,
     OpsLock,
     ProcessLease,
+    RegionFlag,
     StoredItem,
     Tenant,
     Tool,
@@ -32,6 +33,7 @@ from tenancy.data_models import (
     key_hash_key,
     lock_key,
     open_partition,
+    region_key,
     trail_key,
 )
 from tenancy.errors import InvalidIdError, OnViolation, TenantAccessViolation
@@ -193,6 +195,20 @@ class PlatformStore:
         """Write a lease in place of what was seen of it; raises ConditionFailedError where it is another by now."""
         new = Attr(tables.PARTITION_KEY).not_exists()
         await self._put("put_ops_lock", lock, new if seen is None else Attr("record_version").eq(seen.record_version))
+
+    async def region_flag(self) -> RegionFlag | None:
+        """Return which region serves, as last written; None where nobody has ever said."""
+        return await self._get("region_flag", RegionFlag, region_key())
+
+    async def put_region_flag(self, flag: RegionFlag, *, seen: RegionFlag | None) -> None:
+        """Write which region serves in place of what was seen of it.
+
+        Raises ConditionFailedError where it is another by now, or was written under a higher fence.
+        """
+        condition: ConditionBase = Attr(tables.PARTITION_KEY).not_exists()
+        if seen is not None:
+            condition = Attr("record_version").eq(seen.record_version) & Attr("fence").lte(flag.fence)
+        await self._put("put_region_flag", flag, condition)
 
     async def processes(self) -> tuple[ProcessLease, ...]:
         """Return the leases of all processes, as last written."""

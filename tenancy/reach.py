@@ -190,6 +190,8 @@ VERBS: Final[Mapping[str, Reach]] = {
     "dead_letters": VerbReach("Query", tables.JOBS, index=DEAD_LETTER_INDEX, index_key=re.compile(tables.DEAD_LETTERS)),
     "ops_lock": VerbReach("GetItem", tables.OPS_LOCKS, "LOCK#"),
     "put_ops_lock": VerbReach("PutItem", tables.OPS_LOCKS, "LOCK#"),
+    "region_flag": VerbReach("GetItem", tables.RUNTIME_REGION, "REGION#"),
+    "put_region_flag": VerbReach("PutItem", tables.RUNTIME_REGION, "REGION#"),
     "processes": VerbReach("Query", tables.OPS_LOCKS, tables.PROCESSES),
     "put_process": VerbReach("PutItem", tables.OPS_LOCKS, tables.PROCESSES),
     "delete_process": VerbReach("DeleteItem", tables.OPS_LOCKS, tables.PROCESSES),

@@ -2,12 +2,13 @@
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any, TypeAlias
 
 import pytest
 
 from tenancy import client_guard
-from tenancy.data_models import AgentVersion, ReleaseState
+from tenancy.data_models import AgentVersion, RegionFlag, ReleaseState
 from tenancy.errors import ConditionFailedError, StoreUnavailableError, TenantAccessViolation
 from tenancy.ids import AgentName, TenantId
 from tenancy.platform_acts import PlatformActs
@@ -20,6 +21,8 @@ from tests.tenancy.faults import error, faulty
 from tests.tenancy.samples import Violations, binding, tenant, version
 
 pytestmark = pytest.mark.stack
+
+NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -284,6 +287,18 @@ RAW: dict[str, tuple[set[str], Call]] = {
             TableName=prefix + "ops-locks", Item={"pk": {"S": "LOCK#a"}, "sk": {"S": "METADATA"}}
         ),
     ),
+    "get of the region's flag": (
+        {"region_flag"},
+        lambda db, prefix: db.get_item(
+            TableName=prefix + "runtime-region", Key={"pk": {"S": "REGION#active"}, "sk": {"S": "METADATA"}}
+        ),
+    ),
+    "put of the region's flag": (
+        {"put_region_flag"},
+        lambda db, prefix: db.put_item(
+            TableName=prefix + "runtime-region", Item={"pk": {"S": "REGION#active"}, "sk": {"S": "METADATA"}}
+        ),
+    ),
     "scan": (set(), lambda db, prefix: db.scan(TableName=prefix + "agents")),
     "delete": (set(), lambda db, prefix: db.delete_item(TableName=prefix + "agents", Key=AGENT)),
 }
@@ -329,6 +344,22 @@ async def test_a_tenant_reaches_nothing_of_the_platforms(platform: Guarded) -> N
     for _, call in RAW.values():
         with entered(TenantScope(TenantId("acme"))), pytest.raises(TenantAccessViolation):
             await call(platform.db, platform.prefix)
+
+
+async def test_the_regions_flag_is_written_once_by_who_saw_it_and_under_no_lower_fence(platform: Guarded) -> None:
+    def flag(version: str, fence: int) -> RegionFlag:
+        return RegionFlag(
+            region="eu-central-1", fence=fence, record_version=version, changed_by="a", reason="r", changed_at=NOON
+        )
+
+    store = platform.store
+    assert await store.region_flag() is None
+    await store.put_region_flag(flag("one", 1), seen=None)
+    await store.put_region_flag(flag("two", 3), seen=flag("one", 1))
+    for late, seen in ((flag("x", 4), None), (flag("x", 4), flag("one", 1)), (flag("x", 2), flag("two", 3))):
+        with pytest.raises(ConditionFailedError):
+            await store.put_region_flag(late, seen=seen)
+    assert await store.region_flag() == flag("two", 3)
 
 
 async def test_a_version_reads_back_whole(platform: Guarded) -> None:

@@ -17,7 +17,7 @@ import orjson
 import structlog
 
 from agents.answer import EVENT_STREAM, JSON, AnswerLimits, HttpAnswer
-from agents.authorize import Authorizer, Outgoing
+from agents.authorize import Outgoing
 from agents.behalf import MintToken, OnBehalf, no_token
 from agents.breaker import Breakers
 from agents.census import UNCOUNTED, Places
@@ -34,9 +34,10 @@ from agents.exchange import Exchange
 from agents.faults import refusal
 from agents.inband import ACTION_HEADER, REF_HEADER, TOKEN_HEADER, InbandStatus, parse_status
 from agents.invocation import Answer, Invocation, TraceHeaders
+from agents.region_health import RegionHealth
+from agents.regions import Regions, Way
 from agents.retries import RetryBudget
 from agents.sigv4 import canonical_query
-from agents.upstream import Upstream
 from tenancy.admission import Permit
 from tenancy.clock import Clock
 from tenancy.data_models import AgentVersion, Mode
@@ -49,6 +50,7 @@ _SESSION_HEADER: Final = SESSION_HEADER.lower().encode()
 # A cold microVM may take two minutes until its agent answers; the others speak to a running one.
 START_TIMEOUT_S: Final = 130.0
 PROBE_TIMEOUT_S: Final = 8.0
+REACH_TIMEOUT_S: Final = 1.0
 STOP_TURN_TIMEOUT_S: Final = 1.0
 # AgentCore gives a session up to 15 s to end.
 STOP_TIMEOUT_S: Final = 20.0
@@ -80,6 +82,7 @@ class RuntimeTimeouts:
 
 @dataclass(frozen=True, slots=True)
 class _Target:
+    way: Way
     # What has a breaker of its own: that sessions can be stopped says nothing of whether agents answer.
     watched: str
     path: str
@@ -93,29 +96,29 @@ class AgentCore:
 
     def __init__(
         self,
-        upstream: Upstream,
-        authorizer: Authorizer,
+        regions: Regions,
         *,
         clock: Clock,
         timeouts: RuntimeTimeouts,
         limits: AnswerLimits,
         breakers: Breakers,
+        health: RegionHealth,
         repeats: RetryBudget,
         jitter: Callable[[], float] = any_part,
         token: MintToken = no_token,
         census: Places = UNCOUNTED,
     ) -> None:
-        self._upstream = upstream
         self._census = census
-        self._authorizer = authorizer
+        self._regions = regions
         self._clock = clock
         self._timeouts = timeouts
         self._limits = limits
         self._breakers = breakers
+        self._health = health
         self._repeats = repeats
         self._jitter = jitter
         self._token = token
-        self._targets: dict[tuple[str, str, str], _Target] = {}
+        self._targets: dict[tuple[str, str, tuple[str, ...], str, str], _Target] = {}
 
     def __call__(self, permit: Permit, invocation: Invocation) -> Held[Answer]:
         """Open the invocation; raises RuntimeFaultError, and TenantAccessViolation for a permit that is not its own."""
@@ -207,6 +210,11 @@ class AgentCore:
             return False
         return status.state != "running"
 
+    async def lost(self, agent: AgentVersion) -> bool:
+        """Tell whether the region that runs an agent now cannot be reached at all."""
+        way = self._regions.way(self._regions.place(agent))
+        return not await way.upstream.answers(REACH_TIMEOUT_S)
+
     async def start_job(
         self,
         agent: AgentVersion,
@@ -291,24 +299,32 @@ class AgentCore:
     async def _post_once(
         self, target: _Target, headers: dict[str, str], body: bytes, *, total_s: float, begin_s: float
     ) -> Exchange:
-        headers = {"Host": self._upstream.host, **headers}
+        way = target.way
+        headers = {"Host": way.upstream.host, **headers}
         signable = {name: value for name, value in headers.items() if name not in _UNSIGNED}
-        proof = await self._authorizer.headers(Outgoing("POST", target.path, target.query, signable, body))
+        proof = await way.authorizer.headers(Outgoing("POST", target.path, target.query, signable, body))
         head = _head(target.start, {**headers, **proof}, len(body))
-        with self._breakers.watching(target.watched):
-            answer = await self._upstream.post(head, body, begin_s=begin_s, total_s=total_s)
-            if answer.status != 200:  # noqa: PLR2004 - AgentCore knows no other success
-                raise await refusal(answer)
+        try:
+            with self._breakers.watching(target.watched):
+                answer = await way.upstream.post(head, body, begin_s=begin_s, total_s=total_s)
+                if answer.status != 200:  # noqa: PLR2004 - AgentCore knows no other success
+                    raise await refusal(answer)
+        except RuntimeFaultError as fault:
+            self._health.failed(way.region, fault)
+            raise
+        self._health.answered(way.region)
         return answer
 
     def _target(self, agent: AgentVersion, operation: str) -> _Target:
-        key = (agent.runtime_arn, agent.qualifier, operation)
+        key = (self._regions.serving, agent.runtime_arn, agent.runtime_arns, agent.qualifier, operation)
         target = self._targets.get(key)
         if target is None:
+            # A pinned version stays where it is.
+            agent = self._regions.place(agent)
             path = f"/runtimes/{quote(agent.runtime_arn, safe='')}/{operation}"
             query = canonical_query([("qualifier", agent.qualifier)])
             start = f"POST {path}?{query} HTTP/1.1\r\nAccept-Encoding: identity\r\nUser-Agent: lockgate\r\n"
-            target = _Target(f"{agent.runtime_arn} {operation}", path, query, start)
+            target = _Target(self._regions.way(agent), f"{agent.runtime_arn} {operation}", path, query, start)
             if len(self._targets) >= _TARGETS_KEPT:
                 self._targets.clear()
             self._targets[key] = target

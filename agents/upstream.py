@@ -72,6 +72,15 @@ class Upstream:
             raise
         return exchange
 
+    async def answers(self, limit_s: float) -> bool:
+        """Tell whether a connection can be made within `limit_s`; it is kept for the next request."""
+        try:
+            connection = await self._connect(limit_s)
+        except RuntimeUnreachableError:
+            return False
+        self._rest(connection)
+        return True
+
     async def aclose(self) -> None:
         """Drop every connection."""
         if self._sweep is not None:

@@ -21,7 +21,7 @@ from typing import Final, Protocol
 from aiohttp import web
 
 from agents.catalog import Catalog
-from agents.errors import RuntimeFaultError
+from agents.errors import RuntimeBrokenError, RuntimeFaultError, StreamInterruptedError
 from agents.invocation import Invocation, Invoke, TraceHeaders
 from agents.sessions import Sessions
 from agents.turns import Turns
@@ -31,7 +31,12 @@ from gateway.errors import FieldFault, FieldsInvalidError
 from gateway.interceptors.bound import Interceptors
 from gateway.interceptors.chain import Chain, StreamChain
 from gateway.journal import Journal
-from gateway.live import InvocationCancelledError, InvocationOverBudgetError, LiveInvocations
+from gateway.live import (
+    InvocationCancelledError,
+    InvocationOverBudgetError,
+    InvocationRegionLostError,
+    LiveInvocations,
+)
 from gateway.negotiate import mode_of, prefers
 from gateway.original import ORIGINAL, kept, stream_kept
 from gateway.processes import Standing
@@ -43,7 +48,7 @@ from gateway.submit import Submissions
 from tenancy.admission import Admission, Permit
 from tenancy.clock import Clock
 from tenancy.context import TenantContext
-from tenancy.data_models import AgentVersion, InvocationRecord, Mode, Status
+from tenancy.data_models import AgentVersion, InvocationRecord, Mode
 from tenancy.errors import StoreUnavailableError
 from tenancy.idempotency import KEPT
 from tenancy.ids import AgentName, InvocationId, RequestId, SessionId, new_invocation_id
@@ -57,6 +62,8 @@ from tenancy.tool_calls import ToolCalls
 IDS = web.RequestKey("ids", dict[str, str])
 # A terminal event is worth this long to a reader that has stopped reading.
 LAST_WORD_S = 5.0
+# How the loss of a whole region looks to what ran there.
+_BROKEN: Final = (StreamInterruptedError, RuntimeBrokenError)
 _SUCCEEDED: Final = judge(None)
 
 
@@ -69,6 +76,10 @@ class Stopper(Protocol):
 
     async def stop_turn(self, agent: AgentVersion, session_id: SessionId, invocation_id: InvocationId) -> bool:
         """End one turn and keep its session; tells whether the agent confirmed it."""
+        ...
+
+    async def lost(self, agent: AgentVersion) -> bool:
+        """Tell whether the region that runs the agent cannot be reached."""
         ...
 
 
@@ -302,7 +313,7 @@ class RequestPath:
                         self._settle(run, invocation, final := self._final(run, _SUCCEEDED))
                         await self.journal.stored(final)
             except BaseException as end:
-                verdict = await self._verdict(run.record, end)
+                verdict = await self._verdict(run.record, invocation.agent, end)
                 try:
                     if not (verdict.agent_ended or run.over):
                         # The agent of a process that was paused for too long may work for another one by now.
@@ -311,8 +322,8 @@ class RequestPath:
                 finally:
                     # A process that has to end does not wait for a stop that hangs.
                     self._close(run, invocation, verdict, end)
-                if verdict.status is Status.CANCELLED and isinstance(end, RuntimeFaultError):
-                    raise InvocationCancelledError from end
+                if isinstance(end, RuntimeFaultError) and (early := verdict.early) is not None:
+                    raise early from end
                 raise
             self._close(run, invocation, _SUCCEEDED, None)
 
@@ -363,14 +374,16 @@ class RequestPath:
     def _final(self, run: Run, verdict: Verdict) -> InvocationRecord:
         return closed(run.record, verdict, run.meter.chunks, run.meter.answer_bytes, self.clock.now())
 
-    async def _verdict(self, record: InvocationRecord, end: BaseException) -> Verdict:
-        """Judge how the invocation ended; a broken answer may be a cancel that another process carried out."""
+    async def _verdict(self, record: InvocationRecord, agent: AgentVersion, end: BaseException) -> Verdict:
+        """Judge how the invocation ended; a broken answer may be a cancel elsewhere, or the loss of a whole region."""
         if isinstance(end, RuntimeFaultError) and not end.nothing_ran:
             key = InvocationRecord.key_of(record.tenant_id, record.invocation_id)
             with suppress(StoreUnavailableError):
                 stored = await self.stores.db(record.tenant_id).get(InvocationRecord, key, consistent=True)
                 if stored is not None and stored.cancel_requested_at is not None:
                     return judge(InvocationCancelledError())
+            if isinstance(end, _BROKEN) and await self.stopper.lost(agent):
+                return judge(InvocationRegionLostError())
         return judge(end)
 
     async def _stop(self, invocation: Invocation) -> None:

@@ -47,6 +47,12 @@ class InvocationDrainedError(EndedEarlyError):
     code = "draining"
 
 
+class InvocationRegionLostError(EndedEarlyError):
+    """The region in which its agent ran serves no more."""
+
+    code = "region_failover"
+
+
 @dataclass(slots=True)
 class LiveInvocation:
     """One invocation being served."""
@@ -122,6 +128,11 @@ class LiveInvocations:
         for live in ended:
             live.end(InvocationSuspendedError)
         return len(ended)
+
+    def end_region(self, _serves_now: str) -> None:
+        """End all there are: the region they run in has been left for another."""
+        for live in self._live.values():
+            live.end(InvocationRegionLostError)
 
     def drain(self) -> None:
         """Say that the process is on its way out; what still comes on connections it has accepted is served."""

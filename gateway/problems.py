@@ -86,6 +86,9 @@ _TABLE: Final[dict[type[BaseException], _Row]] = {
         402, "Budget exceeded", "The month's budget, or what this invocation was given, does not cover it."
     ),
     live.InvocationDrainedError: _Row(503, "Draining", "The platform is being updated. Invoke again.", _SOON),
+    live.InvocationRegionLostError: _Row(
+        503, "Region failover", "The region in which the agent ran was lost or left. Invoke again.", _SOON
+    ),
     gateway.DirectoryUnboundError: _Row(
         403, "Directory unbound", "This directory's application is bound to no tenant."
     ),
@@ -227,7 +230,7 @@ def problem_of(error: BaseException) -> Problem:
 
 def _headers(error: LockgateError, row: _Row) -> dict[str, str]:
     match error:
-        case tenancy.LimitError() | tenancy.LockHeldError():
+        case tenancy.LimitError():
             return {"Retry-After": str(error.retry_after_s)}
         case tenancy.AnswerNotKeptError(location=str(location)):
             return {"Location": location}

@@ -13,7 +13,7 @@ from prometheus_client import CollectorRegistry, Counter, Histogram
 from agents.errors import AgentFailedError, RuntimeFaultError
 from agents.invocation import Invocation, TraceHeaders
 from gateway.bodies import InvocationBody
-from gateway.live import InvocationCancelledError
+from gateway.live import EndedEarlyError, InvocationCancelledError, InvocationRegionLostError
 from gateway.problems import problem_of
 from tenancy.data_models import Failure, InvocationRecord, Status
 from tenancy.errors import TenantSuspendedError
@@ -40,6 +40,14 @@ class Verdict:
         }.get(self.status, "invocation.failed")
 
     @property
+    def early(self) -> EndedEarlyError | None:
+        """What ended it where that was this side, whatever the agent's answer looked like."""
+        if self.status is Status.CANCELLED:
+            return InvocationCancelledError()
+        lost = self.failure is not None and self.failure.code == InvocationRegionLostError.code
+        return InvocationRegionLostError() if lost else None
+
+    @property
     def details(self) -> dict[str, str]:
         """What the terminal event says beside the ids."""
         status = {"status": self.status.value}
@@ -62,7 +70,8 @@ def judge(end: BaseException | None) -> Verdict:
             return _LEFT
         case _:
             problem = problem_of(end)
-            ended = isinstance(end, AgentFailedError | TenantSuspendedError)
+            # In a region that was lost or left nobody is asked to stop: what goes on there ends by itself, unread.
+            ended = isinstance(end, AgentFailedError | TenantSuspendedError | InvocationRegionLostError)
             over = ended or (isinstance(end, RuntimeFaultError) and end.nothing_ran)
             return Verdict(Status.FAILED, Failure(code=problem.code, detail=problem.detail), agent_ended=over)
 

@@ -18,6 +18,7 @@ import structlog
 from agents.behalf import OnBehalf
 from agents.errors import AgentUnknownError, RuntimeFaultError
 from agents.invocation import TraceHeaders
+from agents.region_health import REGION_FAULTS
 from jobs import backoff, records
 from jobs.errors import CancelRequestedError, LeaseLostError, TickAgainError
 from jobs.finish import CANCEL_GRACE_S, Finish, line
@@ -26,9 +27,9 @@ from jobs.guarded import GuardAnswer, guarded, unguarded
 from jobs.lease import Leases, Tick
 from jobs.metering import Spending
 from jobs.metrics import JobMetrics
-from jobs.poll import EXPIRED, LOST, OVER_BUDGET, Busy, Ended, Lost, find
+from jobs.poll import EXPIRED, LOST, OVER_BUDGET, REGION_LOST, Busy, Ended, Lost, find
 from jobs.queue import JobQueue
-from jobs.runtime import Agents, JobRuntime
+from jobs.runtime import Agents, JobRuntime, Place, as_it_is
 from jobs.store import JobStore
 from tenancy.clock import Clock
 from tenancy.data_models import AgentVersion, Failure, JobRecord, Status
@@ -107,6 +108,7 @@ class Execute:
         metrics: JobMetrics,
         spending: Spending,
         poll_s: float,
+        place: Place = as_it_is,
         guard: GuardAnswer = unguarded,
     ) -> None:
         self._store = store
@@ -120,6 +122,7 @@ class Execute:
         self._metrics = metrics
         self._spending = spending
         self._poll_s = poll_s
+        self._place = place
         self._guard = guard
         self._rng = random.SystemRandom()
 
@@ -191,26 +194,31 @@ class Execute:
         return await self._start(held, agent, body)
 
     async def _start(self, held: Held, agent: AgentVersion, body: bytes) -> Seen:
-        job = held.job
+        job, agent = held.job, self._place(agent)
         behalf, trace = OnBehalf(job.tenant_id, job.principal), TraceHeaders(records.traceparent_of_run(job))
         start = self._runtime.start_job(agent, job.session_id, job.job_id, body, trace, behalf=behalf)
         answer = await self._leases.while_held(job, start)
         finding = await guarded(self._guard, job, find(answer, job, self._clock.now()))
         if isinstance(finding, Busy):
-            return Busy(finding.progress, answer.boot_id, finding.tokens)
+            return Busy(finding.progress, answer.boot_id, finding.tokens, agent.region)
         return LOST if isinstance(finding, Lost) else finding
 
     async def _probe(self, held: Held) -> Seen:
         job = held.job
         agent = await self._agent_of(job)
-        answer = await self._runtime.probe_job(agent, job.session_id, job.job_id)
+        try:
+            answer = await self._runtime.probe_job(_where(job, agent), job.session_id, job.job_id)
+        except REGION_FAULTS:
+            if job.region in {None, self._place(agent).region}:
+                raise
+            return await self._move(held, agent)
         finding = await guarded(self._guard, job, find(answer, job, self._clock.now()))
         if isinstance(finding, Busy) and not await self._may_go_on(records.used(job, finding.tokens), agent):
             return OVER_BUDGET
         if not isinstance(finding, Lost):
             return finding
         _log.warning("job.lost", **line(job), boot=job.boot_id, found=answer.boot_id)
-        if not agent.restartable or job.run >= MAX_RUNS or self._late(job):
+        if not agent.restartable or job.run - job.moves >= MAX_RUNS or self._late(job):
             return LOST
         body = await self._store.input(job)
         if body is None:
@@ -219,12 +227,26 @@ class Execute:
         self._finish.tell_run(job, self._clock.now(), "job_lost")
         return await self._start(held, agent, body)
 
+    async def _move(self, held: Held, agent: AgentVersion) -> Seen:
+        """Begin a job anew where agents run now: the region it ran in does not answer, and serves no more."""
+        job = held.job
+        _log.warning("job.region_lost", **line(job), region=job.region)
+        if self._late(job):
+            return EXPIRED
+        body = await self._store.input(job) if agent.restartable else None
+        if body is None:
+            return REGION_LOST
+        held.job = await self._store.save(job, records.moved(job, self._clock.now()))
+        self._finish.tell_run(job, self._clock.now(), "region_failover")
+        return await self._start(held, agent, body)
+
     async def _stop(self, job: JobRecord, asked_at: datetime) -> Ended | Stopping:
         """Have the agent stop a job; past the grace the session is ended with the job."""
         if job.status is Status.QUEUED or self._clock.now() >= asked_at + timedelta(seconds=CANCEL_GRACE_S):
             return _CANCELLED
         try:
-            answer = await self._runtime.stop_job(await self._agent_of(job), job.session_id, job.job_id)
+            agent = _where(job, await self._agent_of(job))
+            answer = await self._runtime.stop_job(agent, job.session_id, job.job_id)
         except AgentUnknownError:
             return _CANCELLED
         except RuntimeFaultError as fault:
@@ -235,9 +257,9 @@ class Execute:
     async def _settle(self, held: Held, seen: Seen, tick: Tick) -> TickOutcome:
         now, job = self._clock.now(), held.job
         match seen:
-            case Busy(progress, boot_id, tokens):
+            case Busy(progress, boot_id, tokens, region):
                 look_at = backoff.next_look_at(job, now, interval_s=self._poll_s, rng=self._rng)
-                known = job if boot_id is None else records.acknowledged(job, boot_id)
+                known = job if boot_id is None else records.acknowledged(job, boot_id, region)
                 await self._park(job, records.used(records.progressed(known, progress, now), tokens), look_at, faults=0)
                 return TickOutcome.LOOKED
             case Faulted(fault):
@@ -294,6 +316,11 @@ class Execute:
 
     def _late(self, job: JobRecord) -> bool:
         return self._clock.now() >= job.deadline_at
+
+
+def _where(job: JobRecord, agent: AgentVersion) -> AgentVersion:
+    """Return the agent's version where the job runs; one that no process has acknowledged runs anywhere."""
+    return agent if job.region is None else agent.pinned(job.region)
 
 
 def _end_of(job: JobRecord, end: Ended) -> Ended:

@@ -16,7 +16,7 @@ from jobs.errors import TickAgainError
 from jobs.gate import Gates
 from jobs.metering import Spending, line_of_job, price_of
 from jobs.metrics import JobMetrics
-from jobs.poll import Ended
+from jobs.poll import REGION_LOST, Ended
 from jobs.runtime import Agents, JobRuntime
 from jobs.store import JobStore
 from tenancy.clock import Clock
@@ -79,13 +79,14 @@ class Finish:
         self._tell(job, end, now)
         await self._ask_outbox(job.tenant_id, event_id_of(job.job_id), at=now)
         await self._open(job)
-        if held.status is Status.RUNNING:
+        if held.status is Status.RUNNING and end is not REGION_LOST:
             await self.stop_session(job)
 
     async def stop_session(self, job: JobRecord) -> None:
         """End the session of a job that is over, so that it does not bill; raises TickAgainError."""
         try:
-            await self._runtime.stop(await self._agents.get(job.agent, job.agent_version), job.session_id)
+            agent = await self._agents.get(job.agent, job.agent_version)
+            await self._runtime.stop(agent if job.region is None else agent.pinned(job.region), job.session_id)
         except (AgentUnknownError, RuntimeFaultError) as fault:
             _log.warning("job.session_not_stopped", **line(job), code=fault.code)
             if isinstance(fault, RuntimeFaultError) and backoff.may_try_again(fault, 1):

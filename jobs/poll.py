@@ -17,11 +17,12 @@ Tokens: TypeAlias = tuple[int, int]
 
 @dataclass(frozen=True, slots=True)
 class Busy:
-    """Still running; `boot_id` is the process that has just acknowledged a start."""
+    """Still running; `boot_id` is the process that has just acknowledged a start, in `region`."""
 
     progress: Progress | None
     boot_id: str | None = None
     tokens: Tokens | None = None
+    region: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +49,10 @@ Finding = Busy | Lost | Ended
 
 EXPIRED: Final = Ended(Status.EXPIRED, Failure(code="job_expired", detail="The job did not end before its deadline."))
 LOST: Final = Ended(Status.FAILED, Failure(code="job_lost", detail="The agent lost the job before it ended."))
-
+REGION_LOST: Final = Ended(
+    Status.FAILED,
+    Failure(code="region_failover", detail="The region in which the job ran was lost, and it cannot be begun again."),
+)
 OVER_BUDGET: Final = Ended(
     Status.FAILED, Failure(code="budget_exceeded", detail="The month's budget does not cover the job any longer.")
 )

@@ -78,9 +78,14 @@ def started(job: JobRecord, now: datetime) -> JobRecord:
     )
 
 
-def acknowledged(job: JobRecord, boot_id: str) -> JobRecord:
-    """Return the job with the agent's process that has its run."""
-    return job.model_copy(update={"boot_id": boot_id})
+def moved(job: JobRecord, now: datetime) -> JobRecord:
+    """Return the job with a run begun in place of one whose region was lost, which costs it none of its own."""
+    return started(job, now).model_copy(update={"moves": job.moves + 1, "region": None})
+
+
+def acknowledged(job: JobRecord, boot_id: str, region: str | None) -> JobRecord:
+    """Return the job with the agent's process that has its run, and where that is."""
+    return job.model_copy(update={"boot_id": boot_id, "region": region})
 
 
 def progressed(job: JobRecord, progress: Progress | None, now: datetime) -> JobRecord:

@@ -4,13 +4,22 @@ A job's session is its own: whatever is asked carries the job's session and id, 
 however often it is started. Each question has a time limit of its own, kept by whoever answers it.
 """
 
-from typing import Protocol
+from collections.abc import Callable
+from typing import Protocol, TypeAlias
 
 from agents.behalf import OnBehalf
 from agents.inband import InbandStatus
 from agents.invocation import TraceHeaders
 from tenancy.data_models import AgentVersion
 from tenancy.ids import AgentName, JobId, SessionId
+
+# Pins a version to where it runs when a run is begun now.
+Place: TypeAlias = Callable[[AgentVersion], AgentVersion]
+
+
+def as_it_is(agent: AgentVersion) -> AgentVersion:
+    """Return the version itself: there is one region."""
+    return agent
 
 
 class Agents(Protocol):

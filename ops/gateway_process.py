@@ -80,6 +80,7 @@ async def gateway(settings: Settings) -> AsyncIterator[GatewayProcess]:
         await stack.enter_async_context(turns.renewing())
         admission = await stack.enter_async_context(_admission(base.trips, clock))
         live = await stack.enter_async_context(_live(registry, changes, clock))
+        base.region.regions.on_switch(live.end_region)
         cancellations = _cancellations(stack, base, journal, live)
         meter = await stack.enter_async_context(metering(base, registry))
         path = _path(

@@ -27,6 +27,7 @@ class Settings(BaseSettings):
     runtime_sessions: int = Field(
         2500, ge=1, description="AgentCore's quota of active sessions there; operators are told how near it is"
     )
+    failover_region: str = Field("eu-central-1", description="where AgentCore runs agents when that region is down")
     authority: str = Field("https://login.microsoftonline.com", description="the identity provider's base URL")
     authority_directory: str = Field("common", description="the directory whose key set signs tokens")
     audience: str = Field("api://lockgate", description="the exact `aud` of accepted tokens")
@@ -68,6 +69,9 @@ class Settings(BaseSettings):
         pattern=r"^https?://[^/]+(/[^/]+)*$",
         description="an OpenTelemetry collector's base URL, such as http://127.0.0.1:4318; without one no spans",
     )
+    failover_endpoint: str | None = Field(
+        None, description="AgentCore's data plane in the failover region; AWS's own where unset"
+    )
 
     @field_validator("webhook_allow")
     @classmethod
@@ -86,7 +90,16 @@ class Settings(BaseSettings):
     @property
     def agentcore_url(self) -> str:
         """AgentCore's data plane, without a trailing slash."""
-        return (self.agentcore_endpoint or f"https://bedrock-agentcore.{self.runtime_region}.amazonaws.com").rstrip("/")
+        return _data_plane(self.agentcore_endpoint, self.runtime_region)
+
+    @property
+    def failover_url(self) -> str:
+        """AgentCore's data plane in the failover region, without a trailing slash."""
+        return _data_plane(self.failover_endpoint, self.failover_region)
+
+
+def _data_plane(endpoint: str | None, region: str) -> str:
+    return (endpoint or f"https://bedrock-agentcore.{region}.amazonaws.com").rstrip("/")
 
 
 class OperatorSettings(BaseSettings):

@@ -26,13 +26,12 @@ from redis.asyncio import Redis
 
 from agents.answer import AnswerLimits
 from agents.authorize import Outgoing, SigV4Authorizer
-from agents.breaker import Breakers
 from agents.catalog import Catalog
 from agents.census import Census
 from agents.retries import RetryBudget
 from agents.runtime import AgentCore, RuntimeTimeouts
 from agents.sigv4 import Credentials, SigV4Signer
-from agents.upstream import Upstream, open_upstream
+from agents.upstream import open_upstream
 from gateway.interceptors.bound import Interceptors
 from gateway.interceptors.decisions import Decisions
 from gateway.tooltokens import ToolKeys, ToolTokens
@@ -44,6 +43,7 @@ from ops.census import counting
 from ops.outbound import StorePost, open_http
 from ops.private import Check, PrivatePort
 from ops.readings import Readings
+from ops.regions import Regional, regional
 from ops.settings import Settings
 from ops.webhooks import Webhooks, webhooks
 from tenancy import client_guard, straight
@@ -97,10 +97,10 @@ class Floor:
     catalog: Catalog
     http: aiohttp.ClientSession
     runtime: AgentCore
+    region: Regional
     credentials: Credentials
     tool_tokens: ToolTokens
     interceptors: Interceptors
-    breakers: Breakers
     census: Census
     traces: "Traces | None"
     jobs: JobStore
@@ -117,8 +117,8 @@ class Floor:
 
     def private(self, draining: Callable[[], bool]) -> PrivatePort:
         """Return the private port of this process."""
-        required: dict[str, Check] = {"dynamodb": self._reads_dynamodb}
-        degraded: dict[str, Check] = {"redis": self.redis.ping, "agentcore": self.breakers.check}
+        required: dict[str, Check] = {"dynamodb": self._reads_dynamodb, "region": self.region.watch.ready}
+        degraded: dict[str, Check] = {"redis": self.redis.ping, "agentcore": self.region.breakers.check}
         return PrivatePort(self.metrics, required, degraded, draining)
 
     async def _reads_dynamodb(self) -> None:
@@ -142,14 +142,13 @@ async def floor(settings: Settings) -> AsyncIterator[Floor]:
         changes = ChangeFeed(redis, clock=clock)
         catalog = Catalog(platform, changes, clock=clock)
         stack.push_async_callback(catalog.aclose)
-        breakers = Breakers(clock, metrics)
-        upstream = await stack.enter_async_context(open_upstream(settings.agentcore_url, clock=clock))
         credentials: Credentials = await session.get_credentials()
         tokens = _tool_tokens(settings, clock)
         census = await stack.enter_async_context(counting(trips, settings.runtime_sessions, clock, metrics))
-        runtime = _runtime(
-            settings, credentials, upstream, tokens, breakers=breakers, census=census, clock=clock, metrics=metrics
+        region = await stack.enter_async_context(
+            regional(settings, credentials, platform, changes, clock=clock, metrics=metrics)
         )
+        runtime = _runtime(settings, region, tokens, census=census, clock=clock, metrics=metrics)
         job_store, job_metrics = JobStore(stores, clock), JobMetrics(metrics)
         arq, ticks = await stack.enter_async_context(_ticks(settings, clock, job_metrics))
         queue = JobQueue(job_store, ticks, clock=clock, metrics=job_metrics, job_timeout_s=settings.job_timeout_s)
@@ -158,6 +157,7 @@ async def floor(settings: Settings) -> AsyncIterator[Floor]:
         audit.start(stores)
         stack.push_async_callback(bounded, audit.aclose)
         await stack.enter_async_context(running(changes.run()))
+        await stack.enter_async_context(running(region.watch.run()))
         yield Floor(
             settings=settings,
             clock=clock,
@@ -173,10 +173,10 @@ async def floor(settings: Settings) -> AsyncIterator[Floor]:
             catalog=catalog,
             http=http,
             runtime=runtime,
+            region=region,
             credentials=credentials,
             tool_tokens=tokens,
             interceptors=Interceptors(Decisions(metrics)),
-            breakers=breakers,
             census=census,
             traces=await stack.enter_async_context(_traces(settings)),
             jobs=job_store,
@@ -285,24 +285,20 @@ def _redis(settings: Settings) -> Redis:
 
 def _runtime(
     settings: Settings,
-    credentials: Credentials,
-    upstream: Upstream,
+    region: Regional,
     tokens: ToolTokens,
     *,
-    breakers: Breakers,
     census: Census,
     clock: Clock,
     metrics: CollectorRegistry,
 ) -> AgentCore:
-    signer = SigV4Authorizer(SigV4Signer(settings.runtime_region), credentials, clock)
-    timeouts = RuntimeTimeouts(settings.sync_timeout_s, settings.stream_timeout_s)
     return AgentCore(
-        upstream,
-        signer,
+        region.regions,
         clock=clock,
-        timeouts=timeouts,
+        timeouts=RuntimeTimeouts(settings.sync_timeout_s, settings.stream_timeout_s),
         limits=ANSWERS,
-        breakers=breakers,
+        breakers=region.breakers,
+        health=region.health,
         repeats=RetryBudget(metrics),
         token=tokens.mint,
         census=census,

@@ -116,6 +116,7 @@ def _jobs(base: Floor, registry: TenantRegistry, owner: str, spending: JobSpendi
         metrics=metrics,
         spending=spending,
         poll_s=base.settings.job_poll_s,
+        place=base.region.regions.place,
         guard=job_guard(base.interceptors, registry),
     )
     return TickWorker(job_line(execute, gates), base.arq, clock=clock, metrics=metrics)

@@ -335,6 +335,9 @@ class JobRecord(TenantItem):
     traceparent: str | None = None
     # The agent's process that acknowledged the run; None until one has.
     boot_id: str | None = None
+    # Where that process is, and how many of the runs were begun only because a region was lost.
+    region: str | None = None
+    moves: int = 0
     fence: int = 0
     lease_owner: str | None = None
     lease_until_at: AwareDatetime | None = None
@@ -858,6 +861,8 @@ class AgentVersion(StoredItem):
     description: str = ""
     modes: frozenset[Mode] = Field(min_length=1)
     runtime_arn: str
+    # The same version's runtimes in other regions, one in each; an ARN names its own.
+    runtime_arns: tuple[str, ...] = Field(default=(), max_length=4)
     qualifier: str = "DEFAULT"
     tier_minimum: Tier = Tier.BASIC
     # Built with lockgate-kit: answers start, status and stop in-band. Async needs it.
@@ -874,6 +879,16 @@ class AgentVersion(StoredItem):
     # What it costs; without one it is free.
     price: Price | None = None
     created_at: AwareDatetime
+
+    @property
+    def region(self) -> str:
+        """The region of its runtime; empty where the ARN is none."""
+        return region_of(self.runtime_arn)
+
+    def pinned(self, region: str) -> Self:
+        """Return the version as it runs in a region alone; where it has no runtime there, as it runs at home."""
+        arn = next((arn for arn in self.runtime_arns if region_of(arn) == region), self.runtime_arn)
+        return self.model_copy(update={"runtime_arn": arn, "runtime_arns": ()})
 
     def key(self) -> Key:
         """Return `AGENT#{name}` / `VERSION#{semver}`."""
@@ -1007,6 +1022,11 @@ class RegionFlag(StoredItem):
     def key(self) -> Key:
         """Return the one flag's key."""
         return region_key()
+
+
+def region_of(arn: str) -> str:
+    """Return the region that an ARN names."""
+    return next(iter(arn.split(":")[3:4]), "")
 
 
 def agent_key(name: AgentName, version: str) -> Key:

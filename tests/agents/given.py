@@ -10,6 +10,8 @@ from agents.answer import AnswerLimits
 from agents.authorize import Authorizer, SigV4Authorizer
 from agents.breaker import Breakers
 from agents.invocation import AgentEvent, Answer, Invocation, TraceHeaders
+from agents.region_health import RegionHealth
+from agents.regions import Regions, Way
 from agents.retries import RetryBudget
 from agents.runtime import AgentCore, RuntimeTimeouts
 from agents.sigv4 import SigV4Signer, StaticCredentials
@@ -78,12 +80,12 @@ async def agentcore(
     clock, metrics = clock or FakeClock(), CollectorRegistry()
     async with open_upstream(endpoint, clock=clock) as upstream:
         yield AgentCore(
-            upstream,
-            authorizer(clock),
+            Regions([Way(REGION, upstream, authorizer(clock))]),
             clock=clock,
             timeouts=timeouts,
             limits=limits,
             breakers=Breakers(clock, metrics),
+            health=RegionHealth(clock, metrics),
             repeats=RetryBudget(metrics),
             jitter=lambda: 1.0,
         )

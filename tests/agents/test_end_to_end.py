@@ -158,6 +158,7 @@ async def test_an_unknown_runtime_is_missing(running: Running) -> None:
 
 async def test_a_wrong_secret_is_refused(running: Running) -> None:
     wrong = SigV4Authorizer(SigV4Signer(REGION), StaticCredentials(KEY.access_key, "another"), CLOCK)
-    async with agentcore(f"http://{running.core._upstream.host}", CLOCK, authorizer=lambda _: wrong) as core:
+    endpoint = f"http://{running.core._regions.home.upstream.host}"
+    async with agentcore(endpoint, CLOCK, authorizer=lambda _: wrong) as core:
         with pytest.raises(RuntimeRefusedError):
             await Running(core, running.control, running.agent).read(new_session_id(), prompt="x")

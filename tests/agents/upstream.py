@@ -81,6 +81,8 @@ class Upstream:
     port: int = 0
     received: list[Received] = field(default_factory=list)
     connections: int = 0
+    # Takes no more connections; those there are stay.
+    close: Callable[[], None] = lambda: None
 
     @property
     def url(self) -> str:
@@ -105,6 +107,7 @@ async def upstream(*scripts: Script | bytes) -> AsyncIterator[Upstream]:
     """Serve these scripts; bytes are said as they are."""
     server_side = Upstream([says(script) if isinstance(script, bytes) else script for script in scripts])
     server = await asyncio.start_server(server_side.serve, "127.0.0.1", 0)
+    server_side.close = server.close
     server_side.port = server.sockets[0].getsockname()[1]
     async with server:
         yield server_side

@@ -1,0 +1,78 @@
+"""How each region has answered lately, as this process saw it: it suggests a failover, an operator decides on it.
+
+What counts against a region is its own: it cannot be reached, answers errors of its own, goes silent, or is being
+spared for one of these. What an agent does wrong does not.
+"""
+
+from collections import deque
+from dataclasses import dataclass
+from typing import Final
+
+from prometheus_client import CollectorRegistry, Counter
+
+from agents.errors import (
+    RuntimeBrokenError,
+    RuntimeFaultError,
+    RuntimeSparedError,
+    RuntimeTimeoutError,
+    RuntimeUnreachableError,
+)
+from tenancy.clock import Clock
+
+WINDOW_S: Final = 60.0
+_PART_S: Final = 5.0
+REGION_FAULTS: Final = (RuntimeUnreachableError, RuntimeSparedError, RuntimeTimeoutError, RuntimeBrokenError)
+
+
+@dataclass(slots=True)
+class _Part:
+    began_s: float
+    calls: int = 0
+    faults: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Lately:
+    """How many calls went to a region within WINDOW_S, and how many of them it failed."""
+
+    calls: int
+    faults: int
+
+
+class RegionHealth:
+    """Counts by region, for metrics and over a window."""
+
+    def __init__(self, clock: Clock, metrics: CollectorRegistry) -> None:
+        self._monotonic = clock.monotonic
+        self._parts: dict[str, deque[_Part]] = {}
+        self._calls = Counter("lockgate_region_calls_total", "Calls to AgentCore", ["region"], registry=metrics)
+        self._faults = Counter(
+            "lockgate_region_faults_total", "Calls that a region failed", ["region"], registry=metrics
+        )
+
+    def answered(self, region: str) -> None:
+        """Count a call that the region carried, whatever the agent made of it."""
+        self._part(region).calls += 1
+        self._calls.labels(region).inc()
+
+    def failed(self, region: str, fault: RuntimeFaultError) -> None:
+        """Count a call that came to nothing."""
+        self.answered(region)
+        if isinstance(fault, REGION_FAULTS):
+            self._part(region).faults += 1
+            self._faults.labels(region).inc()
+
+    def lately(self, region: str) -> Lately:
+        """Return what was counted within WINDOW_S."""
+        oldest_s = self._monotonic() - WINDOW_S
+        parts = [part for part in self._parts.get(region, ()) if part.began_s > oldest_s]
+        return Lately(sum(part.calls for part in parts), sum(part.faults for part in parts))
+
+    def _part(self, region: str) -> _Part:
+        parts = self._parts.get(region)
+        if parts is None:
+            parts = self._parts[region] = deque(maxlen=int(WINDOW_S / _PART_S))
+        now_s = self._monotonic()
+        if not parts or now_s - parts[-1].began_s >= _PART_S:
+            parts.append(_Part(now_s))
+        return parts[-1]

@@ -47,8 +47,10 @@ async def store_clients(ports: Ports, keys: DevKeys) -> AsyncIterator[StackClien
 
 
 @asynccontextmanager
-async def control_client(ports: Ports, keys: DevKeys) -> AsyncIterator["ControlClient"]:
-    """Open a client of the local AgentCore's control plane, closed when left."""
-    url = ports.url("runtime_control")
-    async with _session(keys).client("bedrock-agentcore-control", endpoint_url=url, config=_CONFIG) as client:
+async def control_client(url: str, region: str, keys: DevKeys) -> AsyncIterator["ControlClient"]:
+    """Open a client of the control plane of one of the local AgentCores, closed when left."""
+    session = _session(keys)
+    async with session.client(
+        "bedrock-agentcore-control", region_name=region, endpoint_url=url, config=_CONFIG
+    ) as client:
         yield client

@@ -8,6 +8,8 @@ from ops.devstack.ports import HOST, Ports
 
 # One region locally: the embedded store keeps regions apart, as AWS does.
 REGION: Final = "eu-west-1"
+# A second one for agents alone, on ports of its own, so that the first can be taken away.
+FAILOVER_REGION: Final = "eu-central-1"
 TABLE_PREFIX: Final = "lockgate-"
 BUCKET: Final = "lockgate-data"
 AUDIENCE: Final = "api://lockgate"
@@ -27,6 +29,8 @@ def lockgate_variables(ports: Ports, keys: DevKeys, *, webhook_allow: str) -> di
         "LOCKGATE_HOME_REGION": REGION,
         "LOCKGATE_RUNTIME_REGION": REGION,
         "LOCKGATE_RUNTIME_SESSIONS": str(SESSIONS),
+        "LOCKGATE_FAILOVER_REGION": FAILOVER_REGION,
+        "LOCKGATE_FAILOVER_ENDPOINT": ports.url("runtime_failover"),
         "LOCKGATE_AUTHORITY": ports.url("issuer"),
         "LOCKGATE_AUDIENCE": AUDIENCE,
         "LOCKGATE_PUBLIC_URL": ports.url("gateway"),

@@ -11,7 +11,7 @@ from typing import Final, TypeAlias
 
 from aiohttp import ClientError, ClientSession, ClientTimeout
 
-from ops.devstack.environment import SESSIONS, child_environment
+from ops.devstack.environment import FAILOVER_REGION, REGION, SESSIONS, child_environment
 from ops.devstack.layout import CHECKOUT, DevKeys, Layout
 from ops.devstack.parts import Part
 from ops.devstack.ports import Ports
@@ -20,7 +20,7 @@ from ops.devstack.stores import answers_http, answers_ping, health_of_store, sta
 
 # In the order in which they are shown.
 NAMES: Final = (
-    *("redis", "store", "issuer", "runtime", "receiver", "tools"),
+    *("redis", "store", "issuer", "runtime", "runtime-failover", "receiver", "tools"),
     *("tables", "seed", "worker", "gateway", "webhooks"),
 )
 
@@ -60,6 +60,12 @@ class Plan:
                 healthy=partial(answers_http, ports.url("runtime_control")),
             ),
             Part(
+                "runtime-failover",
+                self._runtime_failover,
+                ports=(ports.runtime_failover, ports.runtime_failover_control),
+                healthy=partial(answers_http, ports.url("runtime_failover_control")),
+            ),
+            Part(
                 "receiver",
                 self._receiver,
                 ports=(ports.receiver,),
@@ -72,7 +78,7 @@ class Plan:
                 healthy=partial(answers_http, ports.url("tools") + "/calls"),
             ),
             Part("tables", _step(prepare), needs=("store",), step=True),
-            Part("seed", _step(seed), needs=("tables", "redis", "runtime"), step=True),
+            Part("seed", _step(seed), needs=("tables", "redis", "runtime", "runtime-failover"), step=True),
             Part(
                 "worker",
                 self._worker,
@@ -114,14 +120,27 @@ class Plan:
         return await self._python("tools", argv, {}, partial(listens, self.ports.tools), python=python)
 
     async def _runtime(self) -> Process:
+        return await self._agentcore("runtime", self.ports.runtime, self.ports.runtime_control, REGION)
+
+    async def _runtime_failover(self) -> Process:
+        ports = self.ports
+        return await self._agentcore(
+            "runtime-failover", ports.runtime_failover, ports.runtime_failover_control, FAILOVER_REGION
+        )
+
+    async def _agentcore(self, part: str, data_port: int, control_port: int, region: str) -> Process:
         argv: Argv = [
             *("-m", "ops.devstack.runtime"),
-            *("--data-port", self.ports.runtime, "--control-port", self.ports.runtime_control),
-            *("--state", self.layout.data("runtime"), "--code-root", CHECKOUT / "agents"),
+            *("--data-port", data_port, "--control-port", control_port, "--region", region),
+            *("--state", self.layout.data(part), "--code-root", CHECKOUT / "agents"),
             *("--max-sessions", SESSIONS, "--new-sessions-per-second", _NEW_SESSIONS_PER_S),
             *("--access-key", self.keys.access_key, "--secret-key-file", self.layout.secret_key_file),
         ]
-        return await self._python("runtime", argv, {}, self._runtime_listens)
+
+        async def serves() -> bool:
+            return await listens(data_port) and await listens(control_port)
+
+        return await self._python(part, argv, {}, serves)
 
     async def _gateway(self) -> Process:
         argv: Argv = [
@@ -133,9 +152,6 @@ class Plan:
     async def _worker(self) -> Process:
         argv: Argv = ["-m", "ops.cli.main", "work", "--private-port", self.ports.worker_private]
         return await self._python("worker", argv, self.variables, partial(_is_ready, self.ports.url("worker_private")))
-
-    async def _runtime_listens(self) -> bool:
-        return await listens(self.ports.runtime) and await listens(self.ports.runtime_control)
 
     async def _python(
         self, part: str, argv: Argv, variables: Mapping[str, str], ready: Probe, *, python: Path | None = None

@@ -42,6 +42,8 @@ class Ports:
     tools: int
     store: int
     redis: int
+    runtime_failover: int
+    runtime_failover_control: int
 
     @classmethod
     def documented(cls, offset: int = 0) -> Self:
@@ -57,6 +59,8 @@ class Ports:
             tools=8094 + offset,
             store=8095 + offset,
             redis=8096 + offset,
+            runtime_failover=8097 + offset,
+            runtime_failover_control=8098 + offset,
         )
 
     @classmethod

@@ -13,16 +13,17 @@ from boto3.dynamodb.conditions import Attr
 from botocore.exceptions import BotoCoreError, ClientError
 
 from agents.control import ControlPlane
+from agents.errors import RuntimeUnreachableError
 from ops.bootstrap import ensure_bucket, ensure_tables
 from ops.devstack import echo, toolset
 from ops.devstack.aws import StackClients, control_client, store_clients
 from ops.devstack.dev_files import DevOperator, DevTenant
-from ops.devstack.environment import BUCKET, REGION, TABLE_PREFIX
+from ops.devstack.environment import BUCKET, FAILOVER_REGION, REGION, TABLE_PREFIX
 from ops.devstack.issuer import SigningKeys
 from ops.devstack.layout import DevKeys, Layout
 from ops.devstack.people import APPLICATIONS, OPERATOR, TENANTS, register_applications
 from ops.devstack.ports import Ports
-from ops.devstack.process import PartFailedError
+from ops.devstack.process import PartFailedError, listens
 from tenancy.clock import Clock
 from tenancy.data_models import Tenant
 from tenancy.errors import ConditionFailedError, LockgateError, TenantAccessViolation
@@ -93,13 +94,25 @@ class Seed:
     async def _plant_agent(
         self, platform: PlatformStore, folder: str = echo.FOLDER, tools: tuple[str, ...] = ()
     ) -> None:
-        async with control_client(self._ports, self._keys) as client:
-            control = ControlPlane(client, clock=self._clock)
-            runtime = await control.ensure_runtime(echo.runtime(self._keys.access_key, folder))
-        wanted = echo.version(runtime.arn, self._clock.now(), folder, tools)
+        home = await self._runtime("runtime_control", REGION, folder)
+        elsewhere = await self._runtime("runtime_failover_control", FAILOVER_REGION, folder)
+        wanted = echo.version(home or "", self._clock.now(), folder, tools)
         found = await platform.agent_version(wanted.name, wanted.version)
-        if found is None or (found.runtime_arn, found.price) != (wanted.runtime_arn, wanted.price):
-            await platform.put_agent_version(wanted)
+        if found is None and home is None:
+            raise RuntimeUnreachableError("the runtime does not listen")
+        # A region that is away keeps what it had.
+        arn, others = (home, ()) if found is None else (home or found.runtime_arn, found.runtime_arns)
+        others = others if elsewhere is None else (elsewhere,)
+        if found is None or (found.runtime_arn, found.runtime_arns, found.price) != (arn, others, wanted.price):
+            await platform.put_agent_version(wanted.model_copy(update={"runtime_arn": arn, "runtime_arns": others}))
+
+    async def _runtime(self, part: str, region: str, folder: str) -> str | None:
+        """Return the ARN of an agent's runtime in a region, made where it is missing; None if the region is away."""
+        if not await listens(getattr(self._ports, part)):
+            return None
+        async with control_client(self._ports.url(part), region, self._keys) as client:
+            control = ControlPlane(client, clock=self._clock)
+            return (await control.ensure_runtime(echo.runtime(self._keys.access_key, folder))).arn
 
     def _mint(self) -> None:
         keys, now = SigningKeys.open(self._layout.data("issuer")), self._clock.now()

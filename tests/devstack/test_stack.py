@@ -23,7 +23,7 @@ from tests.devstack.terminal import Terminal, alive, descendants, dev_up
 pytestmark = [pytest.mark.stack, pytest.mark.xdist_group("dev-up")]
 
 PROMPT = "One vessel passes at a time"
-PARTS = {"redis", "store", "issuer", "runtime", "receiver", "tools", "worker", "gateway"}
+PARTS = {"redis", "store", "issuer", "runtime", "runtime-failover", "receiver", "tools", "worker", "gateway"}
 
 
 @pytest.fixture(scope="module")

@@ -18,6 +18,8 @@ def test_the_documented_ports_are_the_contracts() -> None:
         "tools": 8094,
         "store": 8095,
         "redis": 8096,
+        "runtime_failover": 8097,
+        "runtime_failover_control": 8098,
     }
 
 

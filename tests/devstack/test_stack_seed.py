@@ -9,7 +9,7 @@ import pytest
 from agents.control import ControlPlane
 from ops.devstack import echo
 from ops.devstack.aws import control_client, store_clients
-from ops.devstack.environment import BUCKET, TABLE_PREFIX, lockgate_variables
+from ops.devstack.environment import BUCKET, REGION, TABLE_PREFIX, lockgate_variables
 from ops.devstack.issuer import read_clients
 from ops.devstack.layout import DevKeys, Layout
 from ops.devstack.people import APPLICATIONS, TENANTS
@@ -59,7 +59,7 @@ class Seeded:
         return found
 
     async def runtime_version(self) -> str:
-        async with control_client(self.ports, self.keys) as client:
+        async with control_client(self.ports.url("runtime_control"), REGION, self.keys) as client:
             wanted = echo.runtime(self.keys.access_key)
             return (await ControlPlane(client, clock=CLOCK).ensure_runtime(wanted)).version
 
@@ -74,7 +74,7 @@ async def seeded(tmp_path: Path) -> AsyncIterator[Seeded]:
     parts = [
         part
         for part in plan.parts(prepare=seed.prepare, seed=seed.plant, register=seed.plant)
-        if part.name in ("store", "runtime")
+        if part.name in ("store", "runtime", "runtime-failover")
     ]
     async with AsyncExitStack() as stack:
         for process in await asyncio.gather(*(part.start() for part in parts)):

@@ -37,6 +37,7 @@ TAGS: Final[Mapping[str, str]] = {
     "Agent registry": "For developers and operators: versions of agents, and which of them are invoked.",
     "API keys": "For operators: what tenants' programs call with.",
     "Audit": "For operators: what was done, by whom and why, and what was refused.",
+    "Regions": "For operators: the region agents run in, and the locks under which operators act.",
     "Description": "This description.",
 }
 

@@ -116,7 +116,7 @@ _TABLE: Final[dict[type[BaseException], _Row]] = {
     tenancy.LockHeldError: _Row(
         409,
         "Lock held",
-        "Somebody else holds the lock; see holder. Wait for Retry-After, or steal it if they are gone.",
+        "Somebody else holds the lock; see holder. Wait until they are done, or steal it if they are gone.",
     ),
     tenancy.LockLostError: _Row(
         409, "Lock lost", "The lock is not yours under that fence: it was released, taken over or stolen."
@@ -248,12 +248,17 @@ def _members(error: LockgateError) -> dict[str, object]:
             return {"state": error.state.value, "allowed": [state.value for state in error.allowed]}
         case gateway.RoleMissingError():
             return {"role": error.role.value}
-        case tenancy.LockHeldError():
-            return {"holder": error.holder, "fence": error.fence}
         case gateway.BodyTooLargeError():
             return {"limitBytes": error.limit_bytes}
         case _:
-            return {}
+            return _held(error)
+
+
+def _held(error: LockgateError) -> dict[str, object]:
+    """Return who holds the lock that was wanted, and for how long at the least."""
+    if not isinstance(error, tenancy.LockHeldError):
+        return {}
+    return {"holder": error.holder, "fence": error.fence, "freeInSeconds": error.retry_after_s}
 
 
 def render(problem: Problem, request_id: str) -> bytes:

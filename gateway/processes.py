@@ -8,11 +8,11 @@ renewed it is not `sure`, and writes nothing that could stand against what anoth
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from contextvars import Context
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Final, Protocol, TypeAlias
 
 import structlog
 
@@ -48,6 +48,10 @@ class Leases(Protocol):
         ...
 
 
+# Adds to a lease what the others are to know of its process.
+Tell: TypeAlias = Callable[[ProcessLease], ProcessLease]
+
+
 @dataclass(frozen=True, slots=True)
 class _Seen:
     version: str
@@ -57,8 +61,9 @@ class _Seen:
 class Standing:
     """The lease of this process."""
 
-    def __init__(self, leases: Leases, clock: Clock) -> None:
+    def __init__(self, leases: Leases, clock: Clock, tell: Tell | None = None) -> None:
         self.process = secrets.token_hex(8)
+        self._tell = tell
         # Set once another process has taken this one for dead.
         self.lost = asyncio.Event()
         self._leases = leases
@@ -127,6 +132,8 @@ class Standing:
     async def _renew(self) -> bool:
         began_s, seen = self._clock.monotonic(), self._lease
         lease = ProcessLease(process=self.process, record_version=secrets.token_hex(8), lease_s=LEASE_S)
+        if self._tell is not None:
+            lease = self._tell(lease)
         try:
             await self._leases.put_process(lease, seen=seen)
         except ConditionFailedError:

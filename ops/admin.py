@@ -5,6 +5,8 @@ from gateway.admin.api_keys import ApiKeyAdmin
 from gateway.admin.audit import AuditAdmin
 from gateway.admin.bindings import BindingAdmin
 from gateway.admin.jobs import JobAdmin
+from gateway.admin.locks import LockAdmin
+from gateway.admin.region import RegionAdmin
 from gateway.admin.sessions import SessionAdmin
 from gateway.admin.table import Admin
 from gateway.admin.tenants import TenantAdmin
@@ -19,6 +21,8 @@ from gateway.routes.jobs import JobRoutes
 from gateway.routes.webhooks import WebhookRoutes
 from gateway.tokens import TokenRules
 from ops.wiring import Floor
+from tenancy.failover_lock import OperatorLocks
+from tenancy.region_flag import RegionSwitch
 from tenancy.registry import TenantRegistry
 
 
@@ -27,6 +31,8 @@ def admin(base: Floor, registry: TenantRegistry, path: RequestPath, cancellation
     clock, settings, trail = base.clock, base.settings, AdminTrail(base.chain, base.clock)
     rules = TokenRules(settings.authority, settings.audience)
     bindings = BindingAdmin(registry, base.platform, base.acts, base.changes, rules, trail, clock)
+    locks = OperatorLocks(base.platform, clock)
+    switch = RegionSwitch(base.platform, clock, home=settings.runtime_region)
     return Admin(
         tenants=TenantAdmin(registry, base.platform, bindings, trail, clock),
         api_keys=ApiKeyAdmin(registry, base.stores, base.acts, base.changes, trail, clock),
@@ -42,5 +48,7 @@ def admin(base: Floor, registry: TenantRegistry, path: RequestPath, cancellation
         sessions=SessionAdmin(registry, base.stores, base.platform, base.runtime, trail),
         jobs=JobAdmin(registry, base.platform, base.catalog, base.jobs, base.queue, trail),
         webhooks=WebhookAdmin(base.webhooks.endpoints, trail, clock),
+        region=RegionAdmin(base.platform, locks, switch, base.changes, trail, settings.failover_region),
+        locks=LockAdmin(locks, switch, trail),
         audit=AuditAdmin(base.platform, base.chain),
     )

@@ -142,7 +142,7 @@ async def _identity(stack: AsyncExitStack, base: Floor) -> tuple[KeySet, Authent
 
 async def _journal(stack: AsyncExitStack, base: Floor) -> tuple[Standing, Journal]:
     """Keep this process's lease, and return it with the journal that writes under it; what is held is written last."""
-    standing = Standing(base.platform, base.clock)
+    standing = Standing(base.platform, base.clock, base.telling)
     await stack.enter_async_context(standing.held())
     journal = Journal(sure_writer(standing, base.stores), base.clock, base.metrics)
     stack.push_async_callback(leave, standing, journal, base.platform, base.clock)

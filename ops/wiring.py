@@ -51,6 +51,7 @@ from tenancy.audit import AuditTrail
 from tenancy.chain import AuditChain
 from tenancy.changes import ChangeFeed
 from tenancy.clock import Clock, SystemClock
+from tenancy.data_models import ProcessLease
 from tenancy.errors import OnViolation
 from tenancy.ids import AgentName
 from tenancy.platform_acts import PlatformActs
@@ -120,6 +121,12 @@ class Floor:
         required: dict[str, Check] = {"dynamodb": self._reads_dynamodb, "region": self.region.watch.ready}
         degraded: dict[str, Check] = {"redis": self.redis.ping, "agentcore": self.region.breakers.check}
         return PrivatePort(self.metrics, required, degraded, draining)
+
+    def telling(self, lease: ProcessLease) -> ProcessLease:
+        """Add to a process's lease which region it serves and how that answers."""
+        serving = self.region.regions.serving
+        lately = self.region.health.lately(serving)
+        return lease.model_copy(update={"region": serving, "calls": lately.calls, "faults": lately.faults})
 
     async def _reads_dynamodb(self) -> None:
         await self.platform.agent_version(AgentName("readiness"), "0.0.0")

@@ -46,6 +46,9 @@ def encode_field(value: object) -> "AttributeValueTypeDef":
         return {"S": value.isoformat().removesuffix("+00:00") + "Z"}
     if type(value) is int:
         return encode(value)
+    if isinstance(value, frozenset):
+        # Equal sets are kept as equal lists; a set's own order is any.
+        return encode(sorted(to_jsonable_python(value)))
     return encode(to_jsonable_python(value, exclude_none=True))
 
 

@@ -1000,6 +1000,10 @@ class ProcessLease(StoredItem):
     lease_s: int
     # How often it was found to have run out: from then on the process is dead, whatever it does.
     taken: int = 0
+    # The region it serves, and of its calls there within a minute how many the region failed.
+    region: str | None = None
+    calls: int = 0
+    faults: int = 0
 
     def key(self) -> Key:
         """Return the process's key; all stand in one partition, so that they are one consistent read."""

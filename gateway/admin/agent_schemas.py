@@ -54,6 +54,10 @@ class NewVersionRequest(WireModel):
     description: Annotated[Line, Field(max_length=4096)]
     modes: Annotated[frozenset[Mode], Field(min_length=1, json_schema_extra={"maxItems": len(Mode)})]
     runtime_arn: Annotated[str, Field(max_length=256, pattern=ARN_PATTERN)]
+    runtime_arns: Annotated[
+        tuple[Annotated[str, Field(max_length=256, pattern=ARN_PATTERN)], ...],
+        Field(max_length=4, description="Its runtimes in other regions, which agents may fail over to."),
+    ] = ()
     qualifier: Annotated[str, Field(max_length=48, pattern="^[A-Za-z][A-Za-z0-9_]{0,47}$")] = "DEFAULT"
     tier_minimum: Tier = Tier.BASIC
     kit: bool = Field(default=False, description="Built with lockgate-kit; `async` needs it.")
@@ -117,6 +121,7 @@ class VersionView(WireModel):
     description: Annotated[str, prose(4096)]
     modes: Annotated[tuple[Mode, ...], Field(json_schema_extra={"maxItems": len(Mode)})]
     runtime_arn: Annotated[str, prose(256)]
+    runtime_arns: Annotated[tuple[Annotated[str, prose(256)], ...], Field(json_schema_extra={"maxItems": 4})] = ()
     qualifier: Annotated[str, prose(48)]
     tier_minimum: Tier
     kit: bool

@@ -5,11 +5,13 @@ from dataclasses import dataclass
 from typing import Final
 
 from gateway.access import PrincipalHandler, TenantHandler
-from gateway.admin import agents, api_keys, audit, bindings, jobs, sessions, tenants, webhooks, work
+from gateway.admin import agents, api_keys, audit, bindings, jobs, locks, region, sessions, tenants, webhooks, work
 from gateway.admin.agents import AgentAdmin
 from gateway.admin.api_keys import ApiKeyAdmin
 from gateway.admin.audit import AuditAdmin
 from gateway.admin.jobs import JobAdmin
+from gateway.admin.locks import LockAdmin
+from gateway.admin.region import RegionAdmin
 from gateway.admin.sessions import SessionAdmin
 from gateway.admin.tenants import TenantAdmin
 from gateway.admin.webhooks import WebhookAdmin
@@ -34,6 +36,8 @@ class Admin:
     sessions: SessionAdmin
     jobs: JobAdmin
     webhooks: WebhookAdmin
+    region: RegionAdmin
+    locks: LockAdmin
 
 
 def _read(operation: Operation, handler: Callable[[WorkAdmin], TenantHandler]) -> "AdminRoute":
@@ -95,6 +99,15 @@ ADMIN_ROUTES: Final = (
     AdminRoute(_OPERATOR, webhooks.DISABLE, lambda admin: admin.webhooks.disable),
     _read(work.DELIVERIES, lambda mine: mine.deliveries.list),
     _do(work.REDELIVER, "delivery.redeliver", "delivery", lambda mine: mine.deliveries.redeliver),
+    AdminRoute(_OPERATOR, region.GET, lambda admin: admin.region.get),
+    AdminRoute(_ADMIN, region.FAIL_OVER, lambda admin: admin.region.fail_over),
+    AdminRoute(_ADMIN, region.FAIL_BACK, lambda admin: admin.region.fail_back),
+    AdminRoute(_OPERATOR, locks.LIST, lambda admin: admin.locks.list),
+    AdminRoute(_OPERATOR, locks.GET, lambda admin: admin.locks.get),
+    AdminRoute(_ADMIN, locks.ACQUIRE, lambda admin: admin.locks.acquire),
+    AdminRoute(_ADMIN, locks.RENEW, lambda admin: admin.locks.renew),
+    AdminRoute(_ADMIN, locks.RELEASE, lambda admin: admin.locks.release),
+    AdminRoute(_ADMIN, locks.STEAL, lambda admin: admin.locks.steal),
     AdminRoute(_OPERATOR, audit.LIST, lambda admin: admin.audit.list),
     AdminRoute(_OPERATOR, audit.EXPORT, lambda admin: admin.audit.export),
     AdminRoute(_OPERATOR, audit.SECURITY, lambda admin: admin.audit.security),

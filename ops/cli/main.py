@@ -32,6 +32,8 @@ _NOUNS: Final = (
     ("job", "ops.cli.job", "A tenant's jobs: list, show, cancel, fail."),
     ("deadletter", "ops.cli.deadletter", "Dead letters of all tenants: list, redrive, purge."),
     ("webhook", "ops.cli.webhook", "A tenant's webhooks: list, deliveries, disable, redeliver."),
+    ("region", "ops.cli.region", "The region agents run in: show, fail-over, fail-back."),
+    ("lock", "ops.cli.lock", "Operators' locks: list, show, acquire, release, steal."),
     ("audit", "ops.cli.audit", "What operators did: list, refusals, export, verify."),
     ("serve", "ops.cli.serve", "Run a gateway."),
     ("work", "ops.cli.work", "Run a worker that drives jobs."),

@@ -23,7 +23,7 @@ from redis.exceptions import RedisError
 from agents.control import ControlPlane
 from ops.devstack import echo
 from ops.devstack.aws import control_client, store_clients
-from ops.devstack.environment import BUCKET, TABLE_PREFIX, child_environment, lockgate_variables
+from ops.devstack.environment import BUCKET, REGION, TABLE_PREFIX, child_environment, lockgate_variables
 from ops.devstack.issuer import SigningKeys
 from ops.devstack.layout import CHECKOUT, DevKeys, Layout
 from ops.devstack.people import Application, SeededTenant
@@ -202,7 +202,11 @@ async def _end(ground: Ground) -> None:
 async def _plant(ground: Ground) -> None:
     """Add a tenant of the middle tier, and the agent that has effects."""
     now, authority = ground.clock.now(), ground.ports.url("issuer")
-    async with store_clients(ground.ports, ground.keys) as aws, control_client(ground.ports, ground.keys) as client:
+    control_url = ground.ports.url("runtime_control")
+    async with (
+        store_clients(ground.ports, ground.keys) as aws,
+        control_client(control_url, REGION, ground.keys) as client,
+    ):
         platform = PlatformStore(aws.dynamodb, table_prefix=TABLE_PREFIX, on_violation=_ignore)
         stores = TenantStores(aws.dynamodb, aws.s3, table_prefix=TABLE_PREFIX, bucket=BUCKET, on_violation=_ignore)
         tenant_id = TenantId("initech")

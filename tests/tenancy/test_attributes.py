@@ -5,7 +5,7 @@ from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tenancy.attributes import decode, encode
+from tenancy.attributes import decode, encode, encode_field
 from tenancy.tiers import Tier
 
 PLAIN = st.none() | st.booleans() | st.integers(-(10**38) + 1, 10**38 - 1) | st.text()
@@ -28,6 +28,11 @@ def test_what_was_encoded_is_decoded_as_boto3_does(value: object) -> None:
 )
 def test_what_is_not_written_directly_is_boto3s(value: object) -> None:
     assert encode(value) == TypeSerializer().serialize(value)
+
+
+@given(st.lists(st.text(), unique=True))
+def test_equal_sets_are_kept_as_equal_lists(values: list[str]) -> None:
+    assert encode_field(frozenset(values)) == encode_field(frozenset(reversed(values))) == encode(sorted(values))
 
 
 @pytest.mark.parametrize("value", [1.5, [1.5], float("nan"), 10**38, 10**38 + 1, object()])

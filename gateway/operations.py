@@ -35,6 +35,7 @@ TAGS: Final[Mapping[str, str]] = {
     "Tenants": "For operators: who is served, how much, and who speaks for whom.",
     "Tenants' work": "For operators: what runs for a tenant, and stopping it; what was given up on.",
     "Agent registry": "For developers and operators: versions of agents, and which of them are invoked.",
+    "Tool registry": "For operators: what tools there are, and which tenants may call them.",
     "API keys": "For operators: what tenants' programs call with.",
     "Audit": "For operators: what was done, by whom and why, and what was refused.",
     "Regions": "For operators: the region agents run in, and the locks under which operators act.",

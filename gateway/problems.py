@@ -121,6 +121,9 @@ _TABLE: Final[dict[type[BaseException], _Row]] = {
     tenancy.LockLostError: _Row(
         409, "Lock lost", "The lock is not yours under that fence: it was released, taken over or stolen."
     ),
+    tenancy.ToolChangedError: _Row(
+        409, "Tool changed", "The tool was changed meanwhile. Look at it again and repeat what still applies."
+    ),
     tenancy.RateLimitedError: _Row(429, "Rate limited", "The tenant makes too many requests. Wait for Retry-After."),
     tenancy.DailyLimitError: _Row(
         429,

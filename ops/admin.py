@@ -10,6 +10,7 @@ from gateway.admin.region import RegionAdmin
 from gateway.admin.sessions import SessionAdmin
 from gateway.admin.table import Admin
 from gateway.admin.tenants import TenantAdmin
+from gateway.admin.tools import ToolAdmin
 from gateway.admin.trail import AdminTrail
 from gateway.admin.webhooks import WebhookAdmin
 from gateway.admin.work import WorkAdmin
@@ -24,9 +25,12 @@ from ops.wiring import Floor
 from tenancy.failover_lock import OperatorLocks
 from tenancy.region_flag import RegionSwitch
 from tenancy.registry import TenantRegistry
+from tenancy.tools import ToolRegistry
 
 
-def admin(base: Floor, registry: TenantRegistry, path: RequestPath, cancellations: Cancellations) -> Admin:
+def admin(
+    base: Floor, registry: TenantRegistry, tools: ToolRegistry, path: RequestPath, cancellations: Cancellations
+) -> Admin:
     """Return what operators do, one part for each noun."""
     clock, settings, trail = base.clock, base.settings, AdminTrail(base.chain, base.clock)
     rules = TokenRules(settings.authority, settings.audience)
@@ -50,5 +54,6 @@ def admin(base: Floor, registry: TenantRegistry, path: RequestPath, cancellation
         webhooks=WebhookAdmin(base.webhooks.endpoints, trail, clock),
         region=RegionAdmin(base.platform, locks, switch, base.changes, trail, settings.failover_region),
         locks=LockAdmin(locks, switch, trail),
+        tools=ToolAdmin(registry, tools, base.acts, trail, clock),
         audit=AuditAdmin(base.platform, base.chain),
     )

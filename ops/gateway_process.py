@@ -113,7 +113,7 @@ async def gateway(settings: Settings) -> AsyncIterator[GatewayProcess]:
             base.jobs,
             base.webhooks.endpoints,
             base.webhooks.deliveries,
-            admin(base, registry, path, cancellations),
+            admin(base, registry, tools.registry, path, cancellations),
             repeats,
             replays,
             clock,

@@ -26,6 +26,7 @@ class ToolParts:
 
     access: ToolAccess
     door: ToolDoor
+    registry: ToolRegistry
 
 
 def tool_parts(stack: AsyncExitStack, base: Floor, access: Access, live: LiveInvocations) -> ToolParts:
@@ -48,7 +49,9 @@ def tool_parts(stack: AsyncExitStack, base: Floor, access: Access, live: LiveInv
         clock=base.clock,
         metrics=ToolMetrics(base.metrics),
     )
-    return ToolParts(ToolAccess(access, base.tool_tokens, Liveness(base.stores, live, clock=base.clock)), door)
+    return ToolParts(
+        ToolAccess(access, base.tool_tokens, Liveness(base.stores, live, clock=base.clock)), door, registry
+    )
 
 
 def signed_lambda(base: Floor) -> SignedLambda:

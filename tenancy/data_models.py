@@ -921,6 +921,8 @@ class Tool(StoredItem):
     calls_per_s: int = Field(default=10, ge=1)
     burst_calls: int = Field(default=20, ge=1)
     input_schema_json: str
+    # Rises with every change.
+    version: int = Field(default=0, ge=0)
 
     @property
     def called(self) -> str:

@@ -84,6 +84,12 @@ class ApiKeyChangedError(ConditionFailedError):
     code = "api_key_changed"
 
 
+class ToolChangedError(ConditionFailedError):
+    """The tool, or what a tenant may do with it, is no longer as it was when the change was decided."""
+
+    code = "tool_changed"
+
+
 class IdempotencyKeyReusedError(LockgateError):
     """The key was used for another request within the last day."""
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from boto3.dynamodb.conditions import Attr, ConditionBase
 
 from tenancy import tables
-from tenancy.data_models import AgentVersion, ApiKey, IdentityBinding, StoredItem
+from tenancy.data_models import AgentVersion, ApiKey, IdentityBinding, StoredItem, Tool
 from tenancy.expressions import conditioned
 from tenancy.faults import store_faults
 from tenancy.scope import PlatformScope, entered
@@ -37,6 +37,11 @@ class PlatformActs:
         """Store a version in place of what was seen of it; None is a version that is new."""
         unchanged = _new() if seen is None else Attr("state").eq(seen.state.value)
         await self._transact("store_agent_version", [self._put(version, unchanged)], links)
+
+    async def store_tool(self, tool: Tool, links: Sequence[PutStep], *, seen: Tool | None) -> None:
+        """Store a tool in place of what was seen of it; None is a tool that is new."""
+        unchanged = _new() if seen is None else Attr("version").eq(seen.version)
+        await self._transact("store_tool", [self._put(tool, unchanged)], links)
 
     async def create_binding(self, binding: IdentityBinding, links: Sequence[PutStep]) -> None:
         """Store a binding of an application that is bound to nobody."""

@@ -206,6 +206,7 @@ VERBS: Final[Mapping[str, Reach]] = {
     "store_api_key": _told((tables.API_KEYS, "TENANT#"), (tables.KEY_HASHES, "KEYHASH#")),
     "key_hash": VerbReach("GetItem", tables.KEY_HASHES, "KEYHASH#"),
     "trail": VerbReach("Query", tables.AUDIT, index=TRAIL_INDEX, index_key=_TRAILS),
+    "store_tool": _told((tables.TOOLS, tables.TOOLS_PARTITION)),
     "tools": VerbReach("Query", tables.TOOLS, tables.TOOLS_PARTITION),
     "put_tool": VerbReach("PutItem", tables.TOOLS, tables.TOOLS_PARTITION),
 }

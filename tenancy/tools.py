@@ -10,7 +10,7 @@ from typing import Final
 from tenancy.changes import ChangeFeed
 from tenancy.clock import Clock
 from tenancy.context import TenantContext
-from tenancy.data_models import Tool, ToolOverride
+from tenancy.data_models import Tenant, Tool, ToolOverride
 from tenancy.ids import TenantId
 from tenancy.platform_store import PlatformStore
 from tenancy.snapshots import Snapshots
@@ -58,28 +58,34 @@ class ToolRegistry:
         """Its copies of tenants' exceptions, for metrics."""
         return self._overrides
 
-    async def register(self, tool: Tool) -> None:
-        """Store a tool, in place of what it was, and tell every process."""
-        await self._platform.put_tool(tool)
+    async def registered(self) -> dict[str, Tool]:
+        """Return every tool by its name, as last written."""
+        return {tool.name: tool for tool in await self._platform.tools()}
+
+    async def exceptions(self, tenant_id: TenantId) -> dict[str, ToolOverride]:
+        """Return what was granted to or withheld from a tenant, by tool, as last written."""
+        door, partition = self._stores.db(tenant_id), ToolOverride.key_of(tenant_id, "").partition
+        page = await door.query(
+            ToolOverride, partition, consistent=True, sort_prefix=ToolOverride.SORT_PREFIX, limit=OVERRIDES_LIMIT
+        )
+        return {override.tool: override for override in page.items}
+
+    async def announce(self) -> None:
+        """Tell every process that a tool has changed."""
         self._tools.clear()
-        await self._changes.publish(TOOLS_KIND, tool.name)
+        await self._changes.publish(TOOLS_KIND, _ALL)
 
-    async def override(self, override: ToolOverride) -> None:
-        """Grant a tool to a tenant, or withhold it, and tell every process."""
-        await self._stores.db(override.tenant_id).put(override)
-        await self._told(override.tenant_id)
-
-    async def drop_override(self, tenant_id: TenantId, tool: str) -> None:
-        """Leave a tool to the tenant's tier again, and tell every process."""
-        await self._stores.db(tenant_id).delete(ToolOverride, ToolOverride.key_of(tenant_id, tool))
-        await self._told(tenant_id)
+    async def announce_exceptions(self, tenant_id: TenantId) -> None:
+        """Tell every process that what a tenant may call has changed."""
+        self._overrides.invalidate(tenant_id)
+        await self._changes.publish(OVERRIDES_KIND, tenant_id)
 
     async def permitted(self, ctx: TenantContext, named: Iterable[str] | None = None) -> dict[str, Tool]:
         """Return the tools a tenant may call, by name; of those `named`, where the caller may use no others."""
         tools = await self._tools.get(_ALL) or {}
         overrides = await self._overrides.get(ctx.tenant_id) or {}
         names = sorted(tools) if named is None else sorted(tools.keys() & set(named))
-        return {name: tools[name] for name in names if _may(ctx, tools[name], overrides.get(name))}
+        return {name: tools[name] for name in names if may(ctx.tenant, tools[name], overrides.get(name))}
 
     def clear(self) -> None:
         """Forget every copy."""
@@ -91,20 +97,13 @@ class ToolRegistry:
         await self._tools.aclose()
         await self._overrides.aclose()
 
-    async def _told(self, tenant_id: TenantId) -> None:
-        self._overrides.invalidate(tenant_id)
-        await self._changes.publish(OVERRIDES_KIND, tenant_id)
-
     async def _load_tools(self, _: str) -> dict[str, Tool]:
-        return {tool.name: tool for tool in await self._platform.tools()}
+        return await self.registered()
 
     async def _load_overrides(self, tenant_id: TenantId) -> dict[str, bool]:
-        door, partition = self._stores.db(tenant_id), ToolOverride.key_of(tenant_id, "").partition
-        page = await door.query(
-            ToolOverride, partition, consistent=True, sort_prefix=ToolOverride.SORT_PREFIX, limit=OVERRIDES_LIMIT
-        )
-        return {override.tool: override.allowed for override in page.items}
+        return {name: override.allowed for name, override in (await self.exceptions(tenant_id)).items()}
 
 
-def _may(ctx: TenantContext, tool: Tool, override: bool | None) -> bool:  # noqa: FBT001 three-valued: an exception or none
-    return ctx.tenant.tier.includes(tool.tier_minimum) if override is None else override
+def may(tenant: Tenant, tool: Tool, override: bool | None) -> bool:  # noqa: FBT001 three-valued: an exception or none
+    """Tell whether a tenant may call a tool."""
+    return tenant.tier.includes(tool.tier_minimum) if override is None else override

@@ -5,7 +5,20 @@ from dataclasses import dataclass
 from typing import Final
 
 from gateway.access import PrincipalHandler, TenantHandler
-from gateway.admin import agents, api_keys, audit, bindings, jobs, locks, region, sessions, tenants, webhooks, work
+from gateway.admin import (
+    agents,
+    api_keys,
+    audit,
+    bindings,
+    jobs,
+    locks,
+    region,
+    sessions,
+    tenants,
+    tools,
+    webhooks,
+    work,
+)
 from gateway.admin.agents import AgentAdmin
 from gateway.admin.api_keys import ApiKeyAdmin
 from gateway.admin.audit import AuditAdmin
@@ -14,6 +27,7 @@ from gateway.admin.locks import LockAdmin
 from gateway.admin.region import RegionAdmin
 from gateway.admin.sessions import SessionAdmin
 from gateway.admin.tenants import TenantAdmin
+from gateway.admin.tools import ToolAdmin
 from gateway.admin.webhooks import WebhookAdmin
 from gateway.admin.work import WorkAdmin
 from gateway.operations import Operation
@@ -38,6 +52,7 @@ class Admin:
     webhooks: WebhookAdmin
     region: RegionAdmin
     locks: LockAdmin
+    tools: ToolAdmin
 
 
 def _read(operation: Operation, handler: Callable[[WorkAdmin], TenantHandler]) -> "AdminRoute":
@@ -108,6 +123,12 @@ ADMIN_ROUTES: Final = (
     AdminRoute(_ADMIN, locks.RENEW, lambda admin: admin.locks.renew),
     AdminRoute(_ADMIN, locks.RELEASE, lambda admin: admin.locks.release),
     AdminRoute(_ADMIN, locks.STEAL, lambda admin: admin.locks.steal),
+    AdminRoute(_OPERATOR, tools.LIST, lambda admin: admin.tools.list),
+    AdminRoute(_OPERATOR, tools.GET, lambda admin: admin.tools.get),
+    AdminRoute(_ADMIN, tools.PUT, lambda admin: admin.tools.put),
+    AdminRoute(_OPERATOR, tools.OF_TENANT, lambda admin: admin.tools.of_tenant),
+    AdminRoute(_ADMIN, tools.EXCEPT, lambda admin: admin.tools.exempt),
+    AdminRoute(_ADMIN, tools.RESET, lambda admin: admin.tools.reset),
     AdminRoute(_OPERATOR, audit.LIST, lambda admin: admin.audit.list),
     AdminRoute(_OPERATOR, audit.EXPORT, lambda admin: admin.audit.export),
     AdminRoute(_OPERATOR, audit.SECURITY, lambda admin: admin.audit.security),

@@ -23,4 +23,6 @@ def check(schema_json: str, arguments: Mapping[str, Json]) -> None:
 
 @lru_cache(maxsize=_SCHEMAS)
 def _validator(schema_json: str) -> jsonschema_rs.Draft202012Validator:
-    return jsonschema_rs.Draft202012Validator(orjson.loads(schema_json))
+    return jsonschema_rs.Draft202012Validator(
+        orjson.loads(schema_json), offline=True, pattern_options=jsonschema_rs.RegexOptions()
+    )

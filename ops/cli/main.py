@@ -40,6 +40,7 @@ _NOUNS: Final = (
     ("tenant", "ops.cli.tenant", "Tenants: list, show, create, update, suspend, reinstate, bind, unbind."),
     ("alarms", "ops.cli.alarms", "Alarms: list, check, wait, seen."),
     ("runbook", "ops.cli.runbook", "Runbooks: list, show, run."),
+    ("tool", "ops.cli.tool", "Tools: list, show, register, allow, deny, reset."),
     ("runtime", "ops.cli.runtime", "Run the local AgentCore by itself."),
 )
 

@@ -109,6 +109,13 @@ def second_gateway(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> It
 
 
 @pytest.fixture
+async def globex_elsewhere(stack: Stack, second_gateway: str) -> AsyncIterator[Caller]:
+    """Return the basic tenant's client of the second gateway."""
+    async with _caller(stack, stack.tenants[TenantId("globex")].token) as session:
+        yield Caller(session, second_gateway)
+
+
+@pytest.fixture
 async def acme_elsewhere(stack: Stack, second_gateway: str) -> AsyncIterator[Caller]:
     """Return the premium tenant's client of the second gateway."""
     async with _caller(stack, stack.tenants[TenantId("acme")].token) as session:

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from tests.flows.events import events_of
 pytestmark = pytest.mark.stack
 
 AGENT = "/v1/agents/tool-agent/invocations"
+WAIT_S = 30.0
 ROOT = Path(__file__).parents[2]
 CLIENT = ROOT / "agents" / "tool-agent" / ".venv" / "bin" / "python"
 # The public client as its own documentation uses it; the mode is how it begins, by version or by handshake.
@@ -156,3 +158,60 @@ async def test_the_published_keys_are_public_and_hold_no_secret(stack: Stack) ->
         [key] = (await answer.json())["keys"]
     assert (key["kty"], key["crv"], key["alg"], key["use"]) == ("EC", "P-256", "ES256", "sig")
     assert "d" not in key
+
+
+async def commanded(stack: Stack, folder: Path, *words: str) -> str:
+    """Run `lockgate tool …` beside the stack and return what it prints."""
+    output = folder / "tool.log"
+    env = {"LOCKGATE_DEV_STATE": str(stack.layout.state), "NO_COLOR": "1", "COLUMNS": "200", "PATH": os.defpath}
+    process = await spawn([sys.executable, "-m", "ops.cli.main", "tool", *words], env=env, log=output)
+    async with asyncio.timeout(60):
+        assert await process.wait() == 0, output.read_text()
+    return output.read_text()
+
+
+async def until_seen(caller: Caller, expected: list[str]) -> None:
+    """Return once these are the tools that the door lists."""
+    async with asyncio.timeout(WAIT_S):
+        while True:
+            _, body = await caller.post("/v1/mcp", {"jsonrpc": "2.0", "id": 1, "method": "tools/list"})
+            result = body["result"]
+            assert isinstance(result, dict)
+            if [tool["name"] for tool in result["tools"]] == expected:
+                return
+
+
+async def test_what_an_operator_grants_and_withholds_holds_on_every_gateway(
+    stack: Stack, globex: Caller, globex_elsewhere: Caller, log: ToolLog, tmp_path: Path
+) -> None:
+    await commanded(stack, tmp_path, "allow", "globex", "contact", "--reason", "trial")
+    await commanded(stack, tmp_path, "deny", "globex", "weather", "--reason", "misused")
+    for caller in (globex, globex_elsewhere):
+        await until_seen(caller, ["clock", "contact"])
+    answer = await ask(globex_elsewhere, tool="contact", arguments={"company": "acme"})
+    assert "Ada Lock" in str(answer["text"])
+    assert await log.calls() == [("contact", "globex", "tool-agent")]
+    listed = (await commanded(stack, tmp_path, "list", "--tenant", "globex")).splitlines()
+    assert ["contact", "true", "premium", "true", "trial"] in [line.split() for line in listed]
+    for tool in ("contact", "weather"):
+        await commanded(stack, tmp_path, "reset", "globex", tool, "--reason", "over")
+    await until_seen(globex_elsewhere, ["clock", "weather"])
+
+
+async def test_a_tool_is_registered_from_the_command_line(stack: Stack, globex: Caller, tmp_path: Path) -> None:
+    file, schema = tmp_path / "rain.json", {"type": "object"}
+    target = stack.ports.url("tools") + "/rain"
+    told = {
+        "description": "Rain.",
+        "tierMinimum": "premium",
+        "backend": "http",
+        "target": target,
+        "inputSchema": schema,
+    }
+    file.write_bytes(orjson.dumps(told))
+    made = await commanded(stack, tmp_path, "register", "rain", str(file), "--reason", "asked for", "-o", "json")
+    assert (orjson.loads(made)["version"], orjson.loads(made)["target"]) == (0, target)
+    listed = (await commanded(stack, tmp_path, "list")).splitlines()
+    assert ["rain", "premium", "http", target, "10", "0"] in [line.split() for line in listed]
+    assert orjson.loads(await commanded(stack, tmp_path, "show", "rain", "-o", "json")) == orjson.loads(made)
+    await until_seen(globex, ["clock", "weather"])

@@ -12,13 +12,15 @@ import pytest
 from aiohttp import web
 from pydantic import SecretStr
 
+from gateway.admin.tool_schemas import ToolView
 from gateway.tools.messages import CAPABILITIES_KEY, VERSION_KEY
 from gateway.tooltokens import ToolTokens, new_key
 from tenancy.data_models import Tool
 from tenancy.tiers import Tier
 from tests.conftest import Aws
-from tests.gateway.whole import Whole, whole_gateway
+from tests.gateway.whole import OK, Whole, whole_gateway
 
+CREATED = 201
 STATELESS = "2026-07-28"
 HANDSHAKE = "2025-11-25"
 
@@ -167,8 +169,10 @@ class World:
     async def register(self, *tools: Tool) -> None:
         """Register tools under this world's names; behind the door they keep their own."""
         for each in tools:
-            own = each.model_copy(update={"name": self.named(each.name), "backend_name": each.name})
-            await self.gateway.process.parts.tool_door.registry.register(own)
+            told = ToolView.of(each.model_copy(update={"backend_name": each.name})).model_dump(by_alias=True)
+            body = {name: said for name, said in told.items() if name not in {"name", "version"}} | {"reason": "tried"}
+            answer = await self.gateway.act("PUT", f"/tools/{self.named(each.name)}", body)
+            assert answer.status in {OK, CREATED}, answer
 
     def named(self, name: str) -> str:
         """Return what a tool is called in this world."""

@@ -17,7 +17,6 @@ from tenancy.data_models import (
     ReleaseState,
     Status,
     Tenant,
-    ToolOverride,
 )
 from tenancy.ids import AgentName, InvocationId, TenantId, new_invocation_id, new_session_id
 from tenancy.tiers import Tier
@@ -134,20 +133,13 @@ async def test_a_permitted_call_reaches_the_tool_and_its_answer_comes_back(runni
 
 
 async def test_an_exception_grants_and_withholds_whatever_the_tier(running: World) -> None:
-    tenant_id, registry = running.gateway.tenant_id, running.gateway.process.parts.tool_door.registry
+    path = f"/tenants/{running.gateway.tenant_id}/tools/"
     for name, allowed in (("premium", True), ("basic", False)):
-        await registry.override(
-            ToolOverride(
-                tenant_id=tenant_id,
-                tool=running.named(name),
-                allowed=allowed,
-                reason="trial",
-                updated_at=SystemClock().now(),
-            )
-        )
+        body = {"allowed": allowed, "reason": "trial"}
+        assert (await running.gateway.act("PUT", path + running.named(name), body)).status == 200
     assert await running.listed() == ["premium", "standard"]
     assert (await running.call("basic")).status == 403
-    await registry.drop_override(tenant_id, running.named("basic"))
+    assert (await running.gateway.act("DELETE", path + running.named("basic"), reason="over")).status == 204
     assert await running.listed() == ["basic", "premium", "standard"]
 
 

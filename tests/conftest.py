@@ -135,7 +135,7 @@ async def aws(
 ) -> AsyncIterator[Aws]:
     """Return clients of the real store and tables shared within the process: use fresh tenants."""
     async with AsyncExitStack() as stack:
-        yield await _clients(stack, aws_session, dynamodb_url, store_url, shared_tables)
+        yield await clients(stack, aws_session, dynamodb_url, store_url, shared_tables)
 
 
 @pytest.fixture
@@ -143,7 +143,7 @@ async def fresh_aws(aws_session: aioboto3.Session, dynamodb_url: str, store_url:
     """Return clients of the real store and empty tables that only this test uses (slower: about a second)."""
     prefix = await _make_tables(aws_session, dynamodb_url, store_url)
     async with AsyncExitStack() as stack:
-        yield await _clients(stack, aws_session, dynamodb_url, store_url, prefix)
+        yield await clients(stack, aws_session, dynamodb_url, store_url, prefix)
 
 
 @pytest.fixture
@@ -161,7 +161,7 @@ def clock() -> FakeClock:
 async def _make_tables(session: aioboto3.Session, dynamodb_url: str, store_url: str) -> str:
     prefix = f"t{secrets.token_hex(4)}-"
     async with AsyncExitStack() as stack:
-        aws = await _clients(stack, session, dynamodb_url, store_url, prefix)
+        aws = await clients(stack, session, dynamodb_url, store_url, prefix)
         await ensure_tables(aws.dynamodb, prefix)
         if dynamodb_url != store_url:
             await _keep_what_expired(aws)
@@ -179,9 +179,10 @@ async def _keep_what_expired(aws: Aws) -> None:
             )
 
 
-async def _clients(
+async def clients(
     stack: AsyncExitStack, session: aioboto3.Session, dynamodb_url: str, store_url: str, prefix: str
 ) -> Aws:
+    """Return clients of the real store; `stack` closes them."""
     return Aws(
         dynamodb=await stack.enter_async_context(session.client("dynamodb", endpoint_url=dynamodb_url)),
         s3=await stack.enter_async_context(session.client("s3", endpoint_url=store_url)),

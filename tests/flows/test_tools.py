@@ -164,6 +164,8 @@ async def commanded(stack: Stack, folder: Path, *words: str) -> str:
     """Run `lockgate tool …` beside the stack and return what it prints."""
     output = folder / "tool.log"
     env = {"LOCKGATE_DEV_STATE": str(stack.layout.state), "NO_COLOR": "1", "COLUMNS": "200", "PATH": os.defpath}
+    # Each command's own words alone.
+    output.unlink(missing_ok=True)
     process = await spawn([sys.executable, "-m", "ops.cli.main", "tool", *words], env=env, log=output)
     async with asyncio.timeout(60):
         assert await process.wait() == 0, output.read_text()

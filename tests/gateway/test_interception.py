@@ -1,18 +1,21 @@
 """What stands on an invocation's way on a whole gateway: inputs refused, answers redacted, nothing left of either."""
 
 import asyncio
+import secrets
 from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from typing import Any
 
+import aioboto3
 import orjson
 import pytest
+import pytest_asyncio
 from redis.asyncio import Redis
 
 from tenancy import tables
 from tenancy.data_models import (
     IdempotencyRecord,
     InvocationRecord,
-    Redaction,
     RedactionPattern,
     Status,
     StreamSegment,
@@ -20,13 +23,13 @@ from tenancy.data_models import (
     UsageRecord,
 )
 from tenancy.ids import InvocationId
-from tests.agents.upstream import Received, Script, breaks_after, chunk, http, upstream
-from tests.conftest import Aws
+from tests.agents.upstream import Received, Script, breaks_after, chunk, http, says, upstream
+from tests.conftest import clients
 from tests.flows.events import Event, events_of
 from tests.gateway.test_upstream_trouble import FAILED, streamed
-from tests.gateway.whole import Whole, whole_gateway
+from tests.gateway.whole import Wanted, Whole, whole_gateway
 
-pytestmark = pytest.mark.stack
+pytestmark = [pytest.mark.stack, pytest.mark.asyncio(loop_scope="module")]
 
 Wholes = Callable[..., AbstractAsyncContextManager[Whole]]
 CARD = "4539 1488 0343 6467"
@@ -38,33 +41,39 @@ UNUSABLE = RedactionPattern(name="forever", pattern="a+")
 STOPPED = http(200, {})
 
 
-@pytest.fixture
-def whole(aws: Aws, redis_url: str, monkeypatch: pytest.MonkeyPatch) -> Wholes:
-    """Return what runs a gateway on a runtime that plays these scripts."""
+class Runtimes:
+    """Plays the scripts of each agent; the last one again for all that follow."""
 
-    @asynccontextmanager
-    async def run(
-        *scripts: Script | bytes,
-        redaction: Redaction = "off",
-        patterns: tuple[RedactionPattern, ...] = (),
-        input_schema: str | None = None,
-        prompt_guard: bool = False,
-    ) -> AsyncIterator[Whole]:
-        async with (
-            upstream(*scripts) as runtime,
-            whole_gateway(
-                aws,
-                redis_url,
-                monkeypatch,
-                runtime.url,
-                kit=False,
-                redaction=redaction,
-                patterns=patterns,
-                input_schema=input_schema,
-                prompt_guard=prompt_guard,
-            ) as running,
-        ):
-            yield running
+    def __init__(self) -> None:
+        self.scripts: dict[str, list[Script]] = {}
+
+    async def play(self, request: Received, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        own = next(scripts for tag, scripts in self.scripts.items() if tag in request.target)
+        await (own.pop(0) if len(own) > 1 else own[0])(request, reader, writer)
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def shared(
+    aws_session: aioboto3.Session, dynamodb_url: str, store_url: str, shared_tables: str, redis_server: str
+) -> AsyncIterator[tuple[Whole, Runtimes]]:
+    """Run one gateway for all cases; each has a tenant and an agent of its own."""
+    runtimes = Runtimes()
+    async with AsyncExitStack() as stack:
+        patched = stack.enter_context(pytest.MonkeyPatch.context())
+        aws = await clients(stack, aws_session, dynamodb_url, store_url, shared_tables)
+        runtime = await stack.enter_async_context(upstream(runtimes.play))
+        yield await stack.enter_async_context(whole_gateway(aws, redis_server, patched, runtime.url)), runtimes
+
+
+@pytest.fixture
+def whole(shared: tuple[Whole, Runtimes]) -> Wholes:
+    """Return what yields the gateway to a new tenant, whose agent plays these scripts."""
+    gateway, runtimes = shared
+
+    def run(*scripts: Script | bytes, **wanted: Any) -> AbstractAsyncContextManager[Whole]:  # noqa: ANN401 Wanted's own
+        tag = secrets.token_hex(6)
+        runtimes.scripts[tag] = [says(script) if isinstance(script, bytes) else script for script in scripts]
+        return gateway.another(tag, Wanted(kit=False, **wanted))
 
     return run
 
@@ -82,8 +91,14 @@ def ended(events: list[Event]) -> tuple[str, object]:
     return events[-1].name, events[-1].json.get("code")
 
 
-async def kept(gateway: Whole, redis_url: str, text: str) -> bool:
-    """Tell whether a text is in anything stored of the tenant, or in Redis."""
+def passed(gateway: Whole) -> float:
+    """Return how many answers the redactor let pass as they were."""
+    labels = {"interceptor": "redact", "outcome": "passed"}
+    return gateway.process.private.metrics.get_sample_value("lockgate_interceptor_decisions_total", labels) or 0
+
+
+async def kept(gateway: Whole, redis_server: str, text: str) -> bool:
+    """Tell whether a text is in anything stored of the tenant, in Redis too."""
     await gateway.process.parts.path.journal.flush()
     found = list[bytes]()
     models: tuple[type[TenantItem], ...] = (InvocationRecord, StreamSegment, UsageRecord, IdempotencyRecord)
@@ -96,9 +111,9 @@ async def kept(gateway: Whole, redis_url: str, text: str) -> bool:
             consistent=True,
         )
         found += [str(item.model_dump()).encode() for item in page.items]
-    async with Redis.from_url(redis_url) as redis:
+    async with Redis.from_url(redis_server) as redis:
         await redis.config_set("rdbcompression", "no")
-        found += [await redis.dump(key) for key in await redis.keys()]
+        found += [await redis.dump(key) for key in await redis.keys(f"*{gateway.tenant_id}*")]
     return any(text.encode() in one for one in found)
 
 
@@ -150,7 +165,7 @@ async def test_a_long_sync_answer_is_redacted_too(whole: Wholes) -> None:
 
 
 async def test_a_sync_answer_that_is_blocked_is_a_problem_that_shows_nothing_and_a_key_keeps_it(
-    whole: Wholes, redis_url: str
+    whole: Wholes, redis_server: str
 ) -> None:
     async with whole(http(200, {"text": CARD}), STOPPED, redaction="block") as gateway:
         for replayed in (None, "true"):
@@ -163,7 +178,7 @@ async def test_a_sync_answer_that_is_blocked_is_a_problem_that_shows_nothing_and
         [record] = await gateway.records()
         assert record.error is not None
         assert (record.status, record.error.code) == (Status.FAILED, "redaction_blocked")
-        assert not await kept(gateway, redis_url, HELD)
+        assert not await kept(gateway, redis_server, HELD)
 
 
 async def test_a_stream_is_redacted_however_it_is_cut_and_its_log_says_the_same(whole: Wholes) -> None:
@@ -187,7 +202,7 @@ async def test_a_tenants_own_pattern_is_redacted_in_a_stream(whole: Wholes) -> N
 
 
 async def test_a_stream_that_is_blocked_ends_before_the_match_and_stops_the_agent(
-    whole: Wholes, redis_url: str
+    whole: Wholes, redis_server: str
 ) -> None:
     script = streamed(said(SAFE, HELD, "0343 6467 ", "and more"))
     async with whole(script, STOPPED, redaction="block") as gateway:
@@ -197,7 +212,7 @@ async def test_a_stream_that_is_blocked_ends_before_the_match_and_stops_the_agen
         [record] = await gateway.records()
         assert record.error is not None
         assert (record.status, record.error.code) == (Status.FAILED, "redaction_blocked")
-        assert not await kept(gateway, redis_url, HELD)
+        assert not await kept(gateway, redis_server, HELD)
 
 
 @pytest.mark.parametrize(
@@ -210,7 +225,7 @@ async def test_a_stream_that_is_blocked_ends_before_the_match_and_stops_the_agen
     ids=["truncated", "failed", "no JSON"],
 )
 async def test_what_was_held_back_at_a_broken_end_is_nowhere(
-    whole: Wholes, redis_url: str, script: Script | bytes, code: str
+    whole: Wholes, redis_server: str, script: Script | bytes, code: str
 ) -> None:
     async with whole(script, STOPPED, redaction="redact") as gateway:
         _, events = await gateway.stream()
@@ -218,17 +233,18 @@ async def test_what_was_held_back_at_a_broken_end_is_nowhere(
         invocation = events[0].json["invocationId"]
         async with gateway.session.get(f"{gateway.url}/v1/invocations/{invocation}/events") as replay:
             assert HELD.encode() not in await replay.read()
-        assert await kept(gateway, redis_url, SAFE)
-        assert not await kept(gateway, redis_url, HELD)
+        assert await kept(gateway, redis_server, SAFE)
+        assert not await kept(gateway, redis_server, HELD)
 
 
-async def test_what_was_held_back_when_a_stream_is_cancelled_is_nowhere(whole: Wholes, redis_url: str) -> None:
+async def test_what_was_held_back_when_a_stream_is_cancelled_is_nowhere(whole: Wholes, redis_server: str) -> None:
     async def waits(_: Received, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(streamed(said(SAFE, HELD), end=False))
         await reader.read()
         writer.write(chunk(b""))
 
     async with whole(waits, STOPPED, redaction="redact") as gateway, gateway.streaming() as events:
+        before = passed(gateway)
         started = await anext(events)
         invocation = InvocationId(str(started.json["invocationId"]))
         seen = [started, await anext(events)]
@@ -237,10 +253,8 @@ async def test_what_was_held_back_when_a_stream_is_cancelled_is_nowhere(whole: W
         seen += [event async for event in events]
         assert ended(seen) == ("invocation.cancelled", None)
         assert HELD not in str(seen)
-        assert not await kept(gateway, redis_url, HELD)
-        labels = {"interceptor": "redact", "outcome": "passed"}
-        metrics = gateway.process.private.metrics
-        assert metrics.get_sample_value("lockgate_interceptor_decisions_total", labels) == 1
+        assert not await kept(gateway, redis_server, HELD)
+        assert passed(gateway) == before + 1
 
 
 async def test_a_changed_policy_is_in_force_with_the_next_invocation(whole: Wholes) -> None:

@@ -3,7 +3,7 @@
 import secrets
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 from aiohttp import ClientSession, ClientTimeout
@@ -51,6 +51,92 @@ class Answered:
 
 
 @dataclass(frozen=True, slots=True)
+class Wanted:
+    """What a tenant and its agent are to be like."""
+
+    kit: bool = True
+    tier: Tier = Tier.STANDARD
+    limits: LimitOverrides | None = None
+    price: Price | None = None
+    budget: int | None = None
+    redaction: Redaction = "off"
+    patterns: tuple[RedactionPattern, ...] = ()
+    input_schema: str | None = None
+    prompt_guard: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Ground:
+    """Where tenants and agents are stored, and whose tokens are taken."""
+
+    stores: TenantStores
+    platform: PlatformStore
+    authority: str
+
+    async def bind(self, client_id: str, tenant_id: TenantId | None) -> None:
+        """Let an application speak for a tenant, or for the platform."""
+        issuer, now = f"{self.authority}/{DIRECTORY}/v2.0", SystemClock().now()
+        await self.platform.put_binding(
+            IdentityBinding(
+                issuer=issuer, directory=DIRECTORY, client_id=client_id, tenant_id=tenant_id, created_at=now
+            )
+        )
+
+    async def plant(self, tag: str, wanted: Wanted) -> None:
+        """Store a tenant, who speaks for it, and an agent."""
+        now, tenant_id = SystemClock().now(), tenant_of(tag)
+        tenant = Tenant(
+            tenant_id=tenant_id,
+            name=tag,
+            tier=wanted.tier,
+            limits=wanted.limits or LimitOverrides(),
+            monthly_budget_microusd=wanted.budget,
+            redaction=wanted.redaction,
+            redaction_patterns=wanted.patterns,
+            created_at=now,
+            updated_at=now,
+        )
+        await self.stores.db(tenant_id).put(tenant)
+        await self.bind(tag, tenant_id)
+        await self.platform.put_agent_version(
+            AgentVersion(
+                name=agent_of(tag),
+                version="1.0.0",
+                modes=frozenset(Mode),
+                runtime_arn=f"arn:aws:bedrock-agentcore:{REGION}:000000000000:runtime/{tag}-0000000000",
+                kit=wanted.kit,
+                state=ReleaseState.PROMOTED,
+                price=wanted.price,
+                input_schema_json=wanted.input_schema,
+                prompt_guard=wanted.prompt_guard,
+                created_at=now,
+            )
+        )
+
+    def calling(self, client_id: str, roles: tuple[str, ...] = ()) -> ClientSession:
+        """Return a client of an application; close it."""
+        token = Forge(self.authority, SystemClock().now()).token(
+            azp=client_id, **({"roles": list(roles)} if roles else {})
+        )
+        return ClientSession(headers={"Authorization": f"Bearer {token}"}, timeout=ClientTimeout(total=30))
+
+
+def tenant_of(tag: str) -> TenantId:
+    """Return what a tag's tenant is called."""
+    return TenantId(f"t{tag}")
+
+
+def agent_of(tag: str) -> AgentName:
+    """Return what a tag's agent is called."""
+    return AgentName(f"agent-{tag}")
+
+
+def path_of(tag: str) -> str:
+    """Return where a tag's agent is invoked."""
+    return f"/v1/agents/{agent_of(tag)}/invocations"
+
+
+@dataclass(frozen=True, slots=True)
 class Whole:
     """A running gateway, and one tenant with a token for it."""
 
@@ -62,7 +148,20 @@ class Whole:
     path: str
     # Of the platform itself, with both of its roles.
     operator: ClientSession
-    authority: str
+    ground: Ground
+
+    @property
+    def authority(self) -> str:
+        """Where the authority is."""
+        return self.ground.authority
+
+    @asynccontextmanager
+    async def another(self, tag: str, wanted: Wanted) -> AsyncIterator["Whole"]:
+        """Yield the same gateway with another tenant and another agent."""
+        await self.ground.plant(tag, wanted)
+        await self.process.parts.catalog.announce(agent_of(tag))
+        async with self.ground.calling(tag) as session:
+            yield replace(self, session=session, tenant_id=tenant_of(tag), path=path_of(tag))
 
     async def act(self, method: str, path: str, body: object = None, **query: str) -> Answered:
         """Call the Admin API as an operator."""
@@ -138,47 +237,17 @@ async def whole_gateway(
         monkeypatch.setenv(f"AWS_ENDPOINT_URL_{service}", aws.endpoint_url)
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
-    tag, now = secrets.token_hex(6), SystemClock().now()
-    tenant_id, agent = TenantId(f"t{tag}"), AgentName(f"agent-{tag}")
+    tag = secrets.token_hex(6)
+    wanted = Wanted(kit, tier, limits, price, budget, redaction, patterns, input_schema, prompt_guard)
     async with AsyncExitStack() as stack:
         authority = await stack.enter_async_context(running_authority())
         stores = TenantStores(
             aws.dynamodb, aws.s3, table_prefix=aws.table_prefix, bucket=aws.bucket, on_violation=lambda _: None
         )
         platform = PlatformStore(aws.dynamodb, table_prefix=aws.table_prefix, on_violation=lambda _: None)
-        tenant = Tenant(
-            tenant_id=tenant_id,
-            name=tag,
-            tier=tier,
-            limits=limits or LimitOverrides(),
-            monthly_budget_microusd=budget,
-            redaction=redaction,
-            redaction_patterns=patterns,
-            created_at=now,
-            updated_at=now,
-        )
-        await stores.db(tenant_id).put(tenant)
-        issuer = f"{authority.url}/{DIRECTORY}/v2.0"
-        await platform.put_binding(
-            IdentityBinding(issuer=issuer, directory=DIRECTORY, client_id=tag, tenant_id=tenant_id, created_at=now)
-        )
-        await platform.put_binding(
-            IdentityBinding(issuer=issuer, directory=DIRECTORY, client_id=f"o{tag}", tenant_id=None, created_at=now)
-        )
-        await platform.put_agent_version(
-            AgentVersion(
-                name=agent,
-                version="1.0.0",
-                modes=frozenset(Mode),
-                runtime_arn=f"arn:aws:bedrock-agentcore:{REGION}:000000000000:runtime/{tag}-0000000000",
-                kit=kit,
-                state=ReleaseState.PROMOTED,
-                price=price,
-                input_schema_json=input_schema,
-                prompt_guard=prompt_guard,
-                created_at=now,
-            )
-        )
+        ground = Ground(stores, platform, authority.url)
+        await ground.plant(tag, wanted)
+        await ground.bind(f"o{tag}", None)
         given = Settings(
             redis_url=redis_url,
             table_prefix=aws.table_prefix,
@@ -194,14 +263,8 @@ async def whole_gateway(
         stack.push_async_callback(runner.cleanup)
         site = TCPSite(runner, "127.0.0.1", 0)
         await site.start()
-        token = Forge(authority.url, now).token(azp=tag)
-        session = await stack.enter_async_context(
-            ClientSession(headers={"Authorization": f"Bearer {token}"}, timeout=ClientTimeout(total=30))
-        )
+        session = await stack.enter_async_context(ground.calling(tag))
         url = f"http://127.0.0.1:{runner.addresses[0][1]}"
-        operators = Forge(authority.url, now).token(azp=f"o{tag}", roles=["Platform.Operator", "Platform.Admin"])
-        operator = await stack.enter_async_context(
-            ClientSession(headers={"Authorization": f"Bearer {operators}"}, timeout=ClientTimeout(total=30))
-        )
-        path = f"/v1/agents/{agent}/invocations"
-        yield Whole(url, session, process, tenant_id, stores, path, operator, authority.url)
+        operator = ground.calling(f"o{tag}", roles=("Platform.Operator", "Platform.Admin"))
+        await stack.enter_async_context(operator)
+        yield Whole(url, session, process, tenant_of(tag), stores, path_of(tag), operator, ground)

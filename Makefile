@@ -127,6 +127,10 @@ bench-crowd: install ## many streams through one process, one read slowly: what 
 bench-jobs: install ## ticks, lag and deliveries of workers over a store in memory (some minutes; LIVE_JOBS=4000)
 	@$(BIN)/python -m tests.bench.jobs --jobs $(LIVE_JOBS)
 
+.PHONY: bench-interceptors
+bench-interceptors: install ## what redaction and a budget cost an event, and what an open stream holds (ROUNDS=5)
+	@$(BIN)/python -m tests.bench.interceptors --rounds $(ROUNDS)
+
 .PHONY: chaos
 chaos: install ## break a whole stack on purpose and judge what is left (SEED= JOBS=100 SECONDS=120)
 	@$(BIN)/python -m tests.chaos $(if $(SEED),--seed $(SEED)) --jobs $(JOBS) \

@@ -111,6 +111,10 @@ openapi: ops/lint/node_modules/.installed ## the API's description: OpenAPI's ru
 .PHONY: check
 check: lint types imports openapi test ## all that CI runs
 
+.PHONY: onboarding-check
+onboarding-check: ## clone, install, start and invoke as a newcomer would, and say how long it took
+	@ops/onboarding-check
+
 .PHONY: docs
 docs: .venv/.installed ## write the papers' generated parts again
 	@$(BIN)/python -m tests.docs.generate

@@ -38,3 +38,6 @@ class ProblemView(WireModel):
     limit_bytes: Count | None = None
     state: ReleaseState | None = None
     allowed: Annotated[tuple[ReleaseState, ...], Field(json_schema_extra={"maxItems": len(ReleaseState)})] | None = None
+    holder: Annotated[str, prose(256)] | None = None
+    fence: Count | None = None
+    free_in_seconds: Count | None = None

@@ -6,6 +6,7 @@ from gateway.admin.audit import AuditAdmin
 from gateway.admin.bindings import BindingAdmin
 from gateway.admin.jobs import JobAdmin
 from gateway.admin.locks import LockAdmin
+from gateway.admin.quota import QuotaAdmin
 from gateway.admin.region import RegionAdmin
 from gateway.admin.sessions import SessionAdmin
 from gateway.admin.table import Admin
@@ -55,5 +56,6 @@ def admin(
         region=RegionAdmin(base.platform, locks, switch, base.changes, trail, settings.failover_region),
         locks=LockAdmin(locks, switch, trail),
         tools=ToolAdmin(registry, tools, base.acts, trail, clock),
+        quota=QuotaAdmin(base.census, settings.runtime_sessions, registry, base.catalog, base.runtime, trail),
         audit=AuditAdmin(base.platform, base.chain),
     )

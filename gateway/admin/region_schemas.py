@@ -33,10 +33,10 @@ class ReleaseRequest(ReasonRequest):
 
 
 class LockView(WireModel):
-    """A lock; `holder` is null where it is free."""
+    """A lock; one that is free has no `holder`."""
 
     name: Annotated[str, shaped("^[a-z]+$", 32, "failover")]
-    holder: Annotated[str, prose(256)] | None
+    holder: Annotated[str, prose(256)] | None = None
     fence: Count = Field(description="Rises with every holder. Shown with what is done under the lock.")
     lease_seconds: Count = Field(description="A holder that has not renewed for so long may lose it.")
     free_in_seconds: Count = Field(

@@ -12,6 +12,7 @@ from gateway.admin import (
     bindings,
     jobs,
     locks,
+    quota,
     region,
     sessions,
     tenants,
@@ -24,6 +25,7 @@ from gateway.admin.api_keys import ApiKeyAdmin
 from gateway.admin.audit import AuditAdmin
 from gateway.admin.jobs import JobAdmin
 from gateway.admin.locks import LockAdmin
+from gateway.admin.quota import QuotaAdmin
 from gateway.admin.region import RegionAdmin
 from gateway.admin.sessions import SessionAdmin
 from gateway.admin.tenants import TenantAdmin
@@ -53,6 +55,7 @@ class Admin:
     region: RegionAdmin
     locks: LockAdmin
     tools: ToolAdmin
+    quota: QuotaAdmin
 
 
 def _read(operation: Operation, handler: Callable[[WorkAdmin], TenantHandler]) -> "AdminRoute":
@@ -129,6 +132,8 @@ ADMIN_ROUTES: Final = (
     AdminRoute(_OPERATOR, tools.OF_TENANT, lambda admin: admin.tools.of_tenant),
     AdminRoute(_ADMIN, tools.EXCEPT, lambda admin: admin.tools.exempt),
     AdminRoute(_ADMIN, tools.RESET, lambda admin: admin.tools.reset),
+    AdminRoute(_OPERATOR, quota.GET, lambda admin: admin.quota.get),
+    AdminRoute(_OPERATOR, quota.STOP, lambda admin: admin.quota.stop),
     AdminRoute(_OPERATOR, audit.LIST, lambda admin: admin.audit.list),
     AdminRoute(_OPERATOR, audit.EXPORT, lambda admin: admin.audit.export),
     AdminRoute(_OPERATOR, audit.SECURITY, lambda admin: admin.audit.security),

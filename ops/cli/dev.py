@@ -24,6 +24,7 @@ from ops.devstack.parts import State
 from ops.settings import DevSettings
 from tenancy.clock import SystemClock
 from tenancy.errors import LockgateError
+from tenancy.ids import TenantId, parse_tenant_id
 
 app = typer.Typer(
     name="dev",
@@ -112,6 +113,21 @@ def reset() -> None:
             held.enter_context(only_stack(Layout(pid_file.parent)))
         shutil.rmtree(layout.state)
     typer.echo(f"forgot {layout.state}")
+
+
+@app.command()
+def crowd(
+    tenant: Annotated[str, typer.Argument(metavar="TENANT", parser=parse_tenant_id, help="The tenant's id.")],
+    count: Annotated[int, typer.Argument(min=1, help="How many.")],
+) -> None:
+    """Count runtime sessions that do not exist as a tenant's: a rehearsal of a full quota."""
+    # It takes a second, and only here.
+    from ops.devstack.crowd import crowd as fill  # noqa: PLC0415
+
+    [redis] = [part for part in asked(Request(verb="status")).parts if part.name == "redis"]
+    with explained():
+        asyncio.run(fill(redis.ports[0], TenantId(tenant), count))
+    typer.echo(f"{count} sessions more count as {tenant}'s, for a quarter of an hour or until they are stopped")
 
 
 def _command(settings: DevSettings) -> str:

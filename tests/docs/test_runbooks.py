@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from ops.alarms.catalogue import catalogue
 from ops.runbooks.page import OPTIONAL, Runbook, Section, every, parsed
 from ops.runbooks.rehearsal import FOLDER
 from tests.docs.papers import Page
@@ -33,6 +34,35 @@ def faults(book: Runbook) -> list[str]:
 @pytest.mark.parametrize("book", BOOKS, ids=lambda book: book.front.id)
 def test_every_runbook_is_whole(book: Runbook) -> None:
     assert faults(book) == []
+
+
+def strayed(alarms: dict[str, str], books: dict[str, tuple[str, ...]]) -> list[str]:
+    """Return the alarms that lead to no runbook, or to one that does not name them, and the other way round."""
+    found = [
+        f"{alarm} leads to {book}, which does not name it"
+        for alarm, book in alarms.items()
+        if alarm not in books.get(book, ())
+    ]
+    named = [(book, alarm) for book, names in books.items() for alarm in names]
+    return found + [
+        f"{book} names {alarm}, which does not lead to it" for book, alarm in named if alarms.get(alarm) != book
+    ]
+
+
+def test_alarms_and_runbooks_name_each_other() -> None:
+    alarms = {alarm.name: alarm.runbook for alarm in catalogue()}
+    assert strayed(alarms, {book.front.id: book.front.alarms for book in BOOKS}) == []
+
+
+def test_an_alarm_or_a_runbook_that_stands_alone_is_found() -> None:
+    assert strayed({"a": "001", "b": "002"}, {"001": ("c",), "002": ("b",)}) == [
+        "a leads to 001, which does not name it",
+        "001 names c, which does not lead to it",
+    ]
+
+
+def test_there_are_the_nine() -> None:
+    assert [book.front.id for book in BOOKS] == [f"{number:03}" for number in range(9)]
 
 
 GOOD = f"""\

@@ -115,9 +115,8 @@ class Ground:
 
     def calling(self, client_id: str, roles: tuple[str, ...] = ()) -> ClientSession:
         """Return a client of an application; close it."""
-        token = Forge(self.authority, SystemClock().now()).token(
-            azp=client_id, **({"roles": list(roles)} if roles else {})
-        )
+        claims: dict[str, object] = {"azp": client_id} | ({"roles": list(roles)} if roles else {})
+        token = Forge(self.authority, SystemClock().now()).token(None, **claims)
         return ClientSession(headers={"Authorization": f"Bearer {token}"}, timeout=ClientTimeout(total=30))
 
 

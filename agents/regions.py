@@ -4,6 +4,7 @@ An agent runs in the serving region where it has a runtime there, else where it 
 something in one region goes on there by the version `pinned` to it.
 """
 
+import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -34,6 +35,7 @@ class Regions:
         self.home: Final = ways[0]
         self.serving = self.home.region
         self._listeners: list[Callable[[str], None]] = []
+        self._switched = asyncio.Event()
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -52,8 +54,15 @@ class Regions:
         if region != self.serving:
             _log.warning("region_switched", before=self.serving, after=region)
             self.serving = region
+            self._switched.set()
+            self._switched = asyncio.Event()
             for listener in self._listeners:
                 listener(region)
+
+    async def left(self, region: str) -> None:
+        """Return once another region serves."""
+        while self.serving == region:
+            await self._switched.wait()
 
     def place(self, agent: AgentVersion) -> AgentVersion:
         """Return a version pinned to where it runs when it is begun now."""

@@ -7,7 +7,7 @@ re-encode (see agents.sigv4).
 
 import asyncio
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final
@@ -16,6 +16,7 @@ from urllib.parse import quote
 import orjson
 import structlog
 
+from agents import region_left
 from agents.answer import EVENT_STREAM, JSON, AnswerLimits, HttpAnswer
 from agents.authorize import Outgoing
 from agents.behalf import MintToken, OnBehalf, no_token
@@ -43,7 +44,7 @@ from tenancy.clock import Clock
 from tenancy.data_models import AgentVersion, Mode
 from tenancy.errors import TenantAccessViolation
 from tenancy.held import Held
-from tenancy.ids import InvocationId, JobId, SessionId
+from tenancy.ids import InvocationId, JobId, SessionId, new_session_id
 
 SESSION_HEADER: Final = "X-Amzn-Bedrock-AgentCore-Runtime-Session-Id"
 _SESSION_HEADER: Final = SESSION_HEADER.lower().encode()
@@ -227,14 +228,22 @@ class AgentCore:
     ) -> InbandStatus:
         """Start a job, once however often it is asked for, and return how it stands; raises RuntimeFaultError.
 
-        `behalf` is for whom its tools may be called.
+        `behalf` is for whom its tools may be called. It is given up where its region is left and answers nothing.
         """
         token = {} if behalf is None else self._carrying(agent, behalf, job_id)
         if behalf is not None:
             self._census.used(behalf.tenant_id, agent, session_id)
-        return await self._ask(
+        agent = self._regions.place(agent)
+        start = self._ask(
             agent, session_id, "start", job_id, body=body, trace=trace, more=token, timeout_s=START_TIMEOUT_S
         )
+
+        def look() -> Awaitable[None]:
+            # Nobody has that session: it costs nothing to end it.
+            return self.stop(agent, new_session_id())
+
+        region = self._regions.way(agent).region
+        return await region_left.answered(start, region_left.silent(region, self._regions, look, self._clock))
 
     async def probe_job(self, agent: AgentVersion, session_id: SessionId, job_id: JobId) -> InbandStatus:
         """Return how a job stands; "unknown" from a session that was lost. Raises RuntimeFaultError."""

@@ -33,9 +33,10 @@ TRIES: Final[dict[type[RuntimeFaultError], int]] = {
     RuntimeThrottledError: 20,
     RuntimeQuotaError: 20,
     RuntimeBusyError: 20,
-    RuntimeUnreachableError: 20,
-    RuntimeSparedError: 20,
-    RuntimeTimeoutError: 5,
+    # About two hours, and some minutes: a region may be away, and it takes people to fail over to another.
+    RuntimeUnreachableError: 500,
+    RuntimeSparedError: 500,
+    RuntimeTimeoutError: 20,
     StreamInterruptedError: 5,
     RuntimeBrokenError: 5,
     AgentFailedError: 3,

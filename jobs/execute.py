@@ -89,6 +89,8 @@ class Held:
     """The job a tick has claimed, as this tick last wrote it."""
 
     job: JobRecord
+    # Before this tick, its run had been sent nowhere.
+    fresh: bool = False
 
 
 class Execute:
@@ -184,23 +186,34 @@ class Execute:
         body = await self._store.input(held.job)
         if body is None:
             return _failed("input_missing", "The job's input is no longer stored.")
-        if held.job.status is Status.QUEUED:
-            if not await self._may_go_on(held.job, agent):
+        job = held.job
+        # Where it may have been taken, it is asked for again: the kit runs a job once, in each region.
+        there = self._place(agent) if job.region is None else agent.pinned(job.region)
+        if job.status is Status.QUEUED:
+            if not await self._may_go_on(job, agent):
                 return OVER_BUDGET
-            started = await self._gates.enter(held.job)
+            started = await self._gates.enter(job, there.region)
             if started is None:
                 return Waits()
             held.job = started
-        return await self._start(held, agent, body)
+        elif job.region is None:
+            held.job = await self._store.save(job, records.placed(job, there.region))
+        held.fresh = job.region is None
+        try:
+            return await self._start(held, there, body)
+        except REGION_FAULTS as fault:
+            if (held.fresh and fault.nothing_ran) or there.region == self._place(agent).region:
+                raise
+            return await self._move(held, agent)
 
     async def _start(self, held: Held, agent: AgentVersion, body: bytes) -> Seen:
-        job, agent = held.job, self._place(agent)
+        job = held.job
         behalf, trace = OnBehalf(job.tenant_id, job.principal), TraceHeaders(records.traceparent_of_run(job))
         start = self._runtime.start_job(agent, job.session_id, job.job_id, body, trace, behalf=behalf)
         answer = await self._leases.while_held(job, start)
         finding = await guarded(self._guard, job, find(answer, job, self._clock.now()))
         if isinstance(finding, Busy):
-            return Busy(finding.progress, answer.boot_id, finding.tokens, agent.region)
+            return Busy(finding.progress, answer.boot_id, finding.tokens)
         return LOST if isinstance(finding, Lost) else finding
 
     async def _probe(self, held: Held) -> Seen:
@@ -223,9 +236,11 @@ class Execute:
         body = await self._store.input(job)
         if body is None:
             return LOST
-        held.job = await self._store.save(job, records.started(job, self._clock.now()))
+        there = self._place(agent)
+        held.job = await self._store.save(job, records.started(job, self._clock.now(), there.region))
+        held.fresh = True
         self._finish.tell_run(job, self._clock.now(), "job_lost")
-        return await self._start(held, agent, body)
+        return await self._start(held, there, body)
 
     async def _move(self, held: Held, agent: AgentVersion) -> Seen:
         """Begin a job anew where agents run now: the region it ran in does not answer, and serves no more."""
@@ -236,9 +251,11 @@ class Execute:
         body = await self._store.input(job) if agent.restartable else None
         if body is None:
             return REGION_LOST
-        held.job = await self._store.save(job, records.moved(job, self._clock.now()))
+        there = self._place(agent)
+        held.job = await self._store.save(job, records.moved(job, self._clock.now(), there.region))
+        held.fresh = True
         self._finish.tell_run(job, self._clock.now(), "region_failover")
-        return await self._start(held, agent, body)
+        return await self._start(held, there, body)
 
     async def _stop(self, job: JobRecord, asked_at: datetime) -> Ended | Stopping:
         """Have the agent stop a job; past the grace the session is ended with the job."""
@@ -257,16 +274,18 @@ class Execute:
     async def _settle(self, held: Held, seen: Seen, tick: Tick) -> TickOutcome:
         now, job = self._clock.now(), held.job
         match seen:
-            case Busy(progress, boot_id, tokens, region):
+            case Busy(progress, boot_id, tokens):
                 look_at = backoff.next_look_at(job, now, interval_s=self._poll_s, rng=self._rng)
-                known = job if boot_id is None else records.acknowledged(job, boot_id, region)
+                known = job if boot_id is None else records.acknowledged(job, boot_id)
                 await self._park(job, records.used(records.progressed(known, progress, now), tokens), look_at, faults=0)
                 return TickOutcome.LOOKED
             case Faulted(fault):
                 faults = tick.faults + 1
                 try_at = backoff.next_try_at(job, now, faults=faults, rng=self._rng)
                 _log.warning("job.fault", **line(job), code=fault.code, faults=faults)
-                await self._park(job, job, try_at, faults=faults)
+                # What was refused at once may be begun wherever agents run next.
+                nowhere = held.fresh and fault.nothing_ran
+                await self._park(job, records.placed(job, None) if nowhere else job, try_at, faults=faults)
                 return TickOutcome.FAULT
             case Stopping():
                 await self._park(job, job, now + timedelta(seconds=STOP_LOOK_S), faults=0)

@@ -41,8 +41,8 @@ class Gates:
         self._clock = clock
         self._metrics = metrics
 
-    async def enter(self, job: JobRecord) -> JobRecord | None:
-        """Return a queued job started, or None where it now waits and is out of the worker's hands.
+    async def enter(self, job: JobRecord, region: str) -> JobRecord | None:
+        """Return a queued job started in a region, or None where it now waits and is out of the worker's hands.
 
         Raises LeaseLostError, CancelRequestedError.
         """
@@ -53,7 +53,7 @@ class Gates:
             queues = gate.next_tick_at is not None and job.waiting_since_at is None
             if gate.running < cap and not queues:
                 with suppress(GateFullError):
-                    started = await self._store.start(job, records.started(job, now), cap=cap)
+                    started = await self._store.start(job, records.started(job, now, region), cap=cap)
                     self._metrics.started.inc()
                     return started
                 continue

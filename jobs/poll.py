@@ -17,12 +17,11 @@ Tokens: TypeAlias = tuple[int, int]
 
 @dataclass(frozen=True, slots=True)
 class Busy:
-    """Still running; `boot_id` is the process that has just acknowledged a start, in `region`."""
+    """Still running; `boot_id` is the process that has just acknowledged a start."""
 
     progress: Progress | None
     boot_id: str | None = None
     tokens: Tokens | None = None
-    region: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -61,14 +61,18 @@ def accepted(
     )
 
 
-def started(job: JobRecord, now: datetime) -> JobRecord:
-    """Return the job with one more run begun, which no process has acknowledged; raises IllegalTransitionError."""
+def started(job: JobRecord, now: datetime, region: str | None = None) -> JobRecord:
+    """Return the job with one more run begun, which no process has acknowledged; raises IllegalTransitionError.
+
+    `region` is where the agent is going to be told to begin it.
+    """
     _check(job, Status.RUNNING)
     return job.model_copy(
         update={
             "status": Status.RUNNING,
             "run": job.run + 1,
             "boot_id": None,
+            "region": region,
             "waiting_since_at": None,
             "started_at": job.started_at or now,
             "run_started_at": now,
@@ -78,14 +82,19 @@ def started(job: JobRecord, now: datetime) -> JobRecord:
     )
 
 
-def moved(job: JobRecord, now: datetime) -> JobRecord:
+def moved(job: JobRecord, now: datetime, region: str) -> JobRecord:
     """Return the job with a run begun in place of one whose region was lost, which costs it none of its own."""
-    return started(job, now).model_copy(update={"moves": job.moves + 1, "region": None})
+    return started(job, now, region).model_copy(update={"moves": job.moves + 1})
 
 
-def acknowledged(job: JobRecord, boot_id: str, region: str | None) -> JobRecord:
-    """Return the job with the agent's process that has its run, and where that is."""
-    return job.model_copy(update={"boot_id": boot_id, "region": region})
+def placed(job: JobRecord, region: str | None) -> JobRecord:
+    """Return the job as one whose run may have reached a region; None where it has reached none."""
+    return job.model_copy(update={"region": region})
+
+
+def acknowledged(job: JobRecord, boot_id: str) -> JobRecord:
+    """Return the job with the agent's process that has its run."""
+    return job.model_copy(update={"boot_id": boot_id})
 
 
 def progressed(job: JobRecord, progress: Progress | None, now: datetime) -> JobRecord:

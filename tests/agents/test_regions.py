@@ -9,7 +9,10 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from agents.errors import AgentFailedError, RuntimeTimeoutError, RuntimeUnreachableError
+from agents.inband import InbandStatus
+from agents.invocation import TraceHeaders
 from agents.region_health import WINDOW_S, Lately, RegionHealth
+from agents.region_left import LOOK_S
 from agents.region_watch import POLL_S, RegionUnknownError, RegionWatch
 from agents.regions import Regions, Way
 from agents.upstream import open_upstream
@@ -17,8 +20,9 @@ from ops.devstack.process import free_port
 from tenancy.changes import ChangeFeed
 from tenancy.data_models import RegionFlag
 from tenancy.region_flag import KIND
-from tests.agents.given import agent, agentcore, invocation, permit, signed
-from tests.agents.upstream import http, upstream
+from tests.agents.given import REGION, SESSION, agent, agentcore, invocation, permit, signed
+from tests.agents.test_runtime_jobs import JOB, told
+from tests.agents.upstream import Received, Upstream, hangs, http, refuse, says, upstream
 from tests.clock import FakeClock, settle
 from tests.tenancy.flags import MemoryFlags
 
@@ -100,6 +104,52 @@ def test_an_agent_without_a_runtime_in_the_serving_region_stays_where_it_is(cloc
     assert known.way(known.place(both)).region == FRANKFURT
     # What was begun in a region goes on there, whichever serves.
     assert known.place(both.pinned(DUBLIN)).runtime_arn == only_dublin.runtime_arn
+
+
+@asynccontextmanager
+async def starting(server: Upstream, clock: FakeClock) -> AsyncIterator[tuple[Regions, asyncio.Task[InbandStatus]]]:
+    """Have a job's start under way in Dublin, not answered yet."""
+    async with agentcore(server.url, clock) as core:
+        core._regions = Regions([core._regions.home, Way(FRANKFURT, core._regions.home.upstream, signed(clock))])
+        start = core.start_job(agent(arn=ELSEWHERE.replace(FRANKFURT, REGION)), SESSION, JOB, b"{}", TraceHeaders())
+        task = asyncio.create_task(start)
+        while not server.received:
+            await asyncio.sleep(0)
+        yield core._regions, task
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def test_a_start_is_given_up_once_its_region_was_left_and_is_silent(clock: FakeClock) -> None:
+    async with upstream(hangs) as dublin, starting(dublin, clock) as (known, start):
+        dublin.close()
+        await clock.advance(LOOK_S)
+        assert not start.done()
+        known.switch(FRANKFURT)
+        await clock.until_sleeping()
+        await clock.advance(LOOK_S)
+        with pytest.raises(RuntimeTimeoutError, match="left"):
+            await start
+
+
+async def test_a_start_goes_on_in_the_region_that_was_left_while_that_answers(clock: FakeClock) -> None:
+    warm = asyncio.Event()
+
+    async def cold(received: Received, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await warm.wait()
+        await says(http(body=told("running")))(received, reader, writer)
+
+    gone = says(refuse(404, "ResourceNotFoundException"))
+    async with upstream(cold, gone) as dublin, starting(dublin, clock) as (known, start):
+        known.switch(FRANKFURT)
+        for _ in range(3):
+            await clock.until_sleeping()
+            await clock.advance(LOOK_S)
+        await clock.until_sleeping()
+        warm.set()
+        assert (await start).state == "running"
+    asked = [received.target.partition("?")[0].rpartition("/")[2] for received in dublin.received]
+    assert asked == ["invocations", *["stopruntimesession"] * 3]
 
 
 def test_a_region_without_a_way_is_not_switched_to(clock: FakeClock) -> None:

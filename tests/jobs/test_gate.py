@@ -86,7 +86,7 @@ async def test_a_job_that_is_cancelled_just_as_it_is_made_to_wait_leaves_no_trac
     claimed = await Leases(floor.store, clock, owner="worker").claim(Tick(job.tenant_id, job.job_id, 0))
     assert claimed is not None
     before = await floor.job(job)
-    assert await floor.gates.enter(claimed) is None
+    assert await floor.gates.enter(claimed, "eu-west-1") is None
     with pytest.raises(LeaseLostError):
         await floor.store.end(before, records.ended(before, Status.CANCELLED, clock.now()))
     with pytest.raises(LeaseLostError):

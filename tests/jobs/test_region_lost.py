@@ -123,6 +123,78 @@ async def test_a_job_that_must_not_be_begun_anew_fails_because_of_the_failover(
     assert runtime.asked == [DUBLIN, DUBLIN]
 
 
+@pytest.mark.parametrize("agent", [False], indirect=True)
+async def test_a_start_that_a_lost_region_may_have_taken_is_not_sent_to_another(
+    two: Floor, runtime: TwoRegions, serving: Serving, clock: FakeClock
+) -> None:
+    worker = worker_of(two, serving)
+    job = await two.submit(LONG)
+    runtime.after["start"].append(RuntimeTimeoutError())
+    await look(two, worker)
+    waits = await two.job(job)
+    assert (waits.status, waits.region, waits.boot_id) == (Status.RUNNING, DUBLIN, None)
+    runtime.down[DUBLIN], serving.region = RuntimeUnreachableError, FRANKFURT
+    await clock.advance(5)
+    await look(two, worker)
+    done = await two.job(job)
+    assert done.error is not None
+    assert (done.status, done.error.code) == (Status.FAILED, "region_failover")
+    assert (runtime.asked, runtime.effects[job.job_id]) == ([DUBLIN, DUBLIN], 1)
+
+
+@pytest.mark.parametrize("agent", [False], indirect=True)
+async def test_a_start_that_the_region_left_may_have_taken_is_asked_for_again_there(
+    two: Floor, runtime: TwoRegions, serving: Serving, clock: FakeClock
+) -> None:
+    worker = worker_of(two, serving)
+    job = await two.submit(LONG)
+    runtime.after["start"].append(RuntimeTimeoutError())
+    await look(two, worker)
+    serving.region = FRANKFURT
+    await clock.advance(101)
+    await look(two, worker)
+    done = await two.job(job)
+    assert (done.status, done.run, runtime.effects[job.job_id]) == (Status.SUCCEEDED, 1, 1)
+    assert set(runtime.asked) == {DUBLIN}
+
+
+@pytest.mark.parametrize("agent", [False], indirect=True)
+async def test_a_start_that_reached_no_region_is_sent_to_the_one_that_serves_next(
+    two: Floor, runtime: TwoRegions, serving: Serving, clock: FakeClock
+) -> None:
+    worker = worker_of(two, serving)
+    job = await two.submit(LONG)
+    runtime.down[DUBLIN] = RuntimeUnreachableError
+    for _ in range(2):
+        await look(two, worker)
+        waits = await two.job(job)
+        assert (waits.status, waits.region) == (Status.RUNNING, None)
+        await clock.advance(5)
+    serving.region = FRANKFURT
+    await look(two, worker)
+    runs = await two.job(job)
+    assert (runs.status, runs.region, runs.run, runs.moves) == (Status.RUNNING, FRANKFURT, 1, 0)
+
+
+async def test_a_start_that_is_given_up_because_its_region_was_left_is_sent_to_the_other(
+    two: Floor, runtime: TwoRegions, serving: Serving
+) -> None:
+    worker = worker_of(two, serving)
+    job = await two.submit(LONG)
+
+    def left(agent: AgentVersion) -> AgentVersion:
+        placed = agent.pinned(serving.region)
+        serving.region = FRANKFURT
+        return placed
+
+    worker._place = left
+    runtime.down[DUBLIN] = RuntimeTimeoutError
+    await look(two, worker)
+    runs = await two.job(job)
+    assert (runs.status, runs.region, runs.run, runs.moves) == (Status.RUNNING, FRANKFURT, 2, 1)
+    assert runtime.asked == [DUBLIN, FRANKFURT]
+
+
 async def test_a_job_goes_on_in_the_region_that_was_left_while_that_answers(
     two: Floor, runtime: TwoRegions, serving: Serving, clock: FakeClock
 ) -> None:

@@ -16,6 +16,7 @@ from prometheus_client import CollectorRegistry, Counter
 
 from agents.errors import RuntimeBrokenError, RuntimeFaultError, RuntimeSparedError, RuntimeUnreachableError
 from tenancy.clock import Clock
+from tenancy.data_models import region_of
 
 FAULTS_TO_OPEN: Final = 5
 OPEN_S: Final = 5.0
@@ -59,6 +60,11 @@ class Breakers:
         finally:
             if probing and state is not None:
                 state.probing = False
+
+    def forget(self, serving: str) -> None:
+        """Forget the runtimes of every region but the one that serves now: hardly anything calls them any more."""
+        for runtime in [runtime for runtime in self._states if region_of(runtime) != serving]:
+            del self._states[runtime]
 
     async def check(self) -> None:
         """Raise RuntimeSparedError while a runtime that was called has not answered again."""

@@ -62,6 +62,10 @@ class RegionHealth:
             self._part(region).faults += 1
             self._faults.labels(region).inc()
 
+    def anew(self, region: str) -> None:
+        """Look back no further than now: the region serves again, and what it failed before is why it did not."""
+        self._parts.pop(region, None)
+
     def lately(self, region: str) -> Lately:
         """Return what was counted within WINDOW_S."""
         oldest_s = self._monotonic() - WINDOW_S

@@ -56,6 +56,8 @@ def admin(
         region=RegionAdmin(base.platform, locks, switch, base.changes, trail, settings.failover_region),
         locks=LockAdmin(locks, switch, trail),
         tools=ToolAdmin(registry, tools, base.acts, trail, clock),
-        quota=QuotaAdmin(base.census, settings.runtime_sessions, registry, base.catalog, base.runtime, trail),
+        quota=QuotaAdmin(
+            base.census, settings.runtime_sessions, registry, base.catalog, base.runtime, trail, base.region.regions
+        ),
         audit=AuditAdmin(base.platform, base.chain),
     )

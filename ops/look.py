@@ -58,17 +58,33 @@ class Sessions(_Model):
     loud: tuple[TenantLook, ...]
 
 
+class RegionLook(_Model):
+    """The region agents run in now, and what is advised."""
+
+    serving: str
+    home: str
+    settled: bool
+    advice: str
+
+
 class Look(_Model):
-    """Everything at one moment; `sessions` is None where the API did not say."""
+    """Everything at one moment; `sessions` and `region` are None where the API did not say."""
 
     processes: Mapping[str, ProcessLook]
+    region: RegionLook | None
     load: Load
     queues: Queues
     sessions: Sessions | None
     alarms: tuple[AlarmState, ...]
 
 
-def looked(before: Reading, now: Reading, sessions: Sessions | None, alarms: tuple[AlarmState, ...]) -> Look:
+def looked(
+    before: Reading,
+    now: Reading,
+    sessions: Sessions | None,
+    alarms: tuple[AlarmState, ...],
+    region: RegionLook | None = None,
+) -> Look:
     """Return a look from two readings."""
     seconds = max(now.at_s - before.at_s, 0.001)
 
@@ -81,6 +97,7 @@ def looked(before: Reading, now: Reading, sessions: Sessions | None, alarms: tup
             name: ProcessLook(ready=READY not in told.wrong, wrong=tuple(sorted(told.wrong - {READY})))
             for name, told in now.processes.items()
         },
+        region=region,
         load=Load(
             requests_per_s=per_s("lockgate_requests_total"),
             errors_per_s=per_s("lockgate_requests_total", {"status": ("500", "502", "503", "504")}),

@@ -15,7 +15,9 @@ from agents.catalog import Catalog
 from agents.census import Census, UsedSession
 from agents.census import Count as SessionCount
 from agents.errors import AgentUnknownError, RuntimeFaultError
+from agents.regions import Regions
 from gateway.admin.paths import TENANT, known, tenant_of
+from gateway.admin.region_schemas import RegionText
 from gateway.admin.schemas import ReasonRequest
 from gateway.admin.trail import Act, AdminTrail
 from gateway.errors import NotFoundError
@@ -56,10 +58,11 @@ class QuotaView(WireModel):
     percent: Count
     mark: Literal[0, 70, 80, 90, 95] = Field(description="The highest of the marks that it has reached.")
     headroom: Count = Field(description="How many more may begin.")
+    region: RegionText = Field(description="Where new ones begin. AgentCore has a quota for each region.")
     tenants: Annotated[tuple[TenantSessionsView, ...], Field(json_schema_extra={"maxItems": _SHOWN})]
 
     @classmethod
-    def of(cls, count: SessionCount, limit: int, now: datetime) -> "QuotaView":
+    def of(cls, count: SessionCount, limit: int, now: datetime, region: str) -> "QuotaView":
         """Show a count."""
         percent = 100 * count.total // limit
         few = percent < NOT_FEW_PERCENT
@@ -70,6 +73,7 @@ class QuotaView(WireModel):
             percent=percent,
             mark=next((mark for mark in MARKS if percent >= mark), 0),
             headroom=max(0, limit - count.total),
+            region=region,
             tenants=tuple(
                 TenantSessionsView(
                     tenant=tenant,
@@ -103,7 +107,9 @@ GET: Final = Operation(
         answer(
             200,
             "The quota as it stands.",
-            QuotaView.of(SessionCount(1800, {TenantId("globex"): 1100, TenantId("acme"): 700}, _AT), 2500, _AT),
+            QuotaView.of(
+                SessionCount(1800, {TenantId("globex"): 1100, TenantId("acme"): 700}, _AT), 2500, _AT, "eu-west-1"
+            ),
         ),
     ),
 )
@@ -133,6 +139,7 @@ class QuotaAdmin:
     catalog: Catalog
     stopper: Stopper
     trail: AdminTrail
+    regions: Regions
 
     async def get(self, _request: web.Request, _actor: Principal) -> web.StreamResponse:
         """Answer with the count of this moment."""
@@ -140,7 +147,7 @@ class QuotaAdmin:
             count = await self.census.count()
         except RedisAwayError:
             raise StoreUnavailableError from None
-        return json_answer(QuotaView.of(count, self.limit, self.trail.clock.now()).to_json())
+        return json_answer(QuotaView.of(count, self.limit, self.trail.clock.now(), self.regions.serving).to_json())
 
     async def stop(self, request: web.Request, actor: Principal) -> web.StreamResponse:
         """End what a tenant has in use."""

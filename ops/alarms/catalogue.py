@@ -42,7 +42,7 @@ class Share(_Data):
     """So much of what a counter grew by was this."""
 
     share: Metric
-    where: Where
+    where: Where = Field(default_factory=dict)
     of: Metric
     percent: float = Field(gt=0, le=100)
     at_least: int = Field(gt=0)

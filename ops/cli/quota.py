@@ -43,6 +43,7 @@ class _Quota(BaseModel):
     percent: int
     mark: int
     headroom: int
+    region: str
     tenants: tuple[_Tenant, ...]
 
 
@@ -55,6 +56,7 @@ def show(output: Output = Format.TABLE) -> None:
         return
     quota = _Quota.model_validate(found)
     typer.echo(f"sessions {quota.sessions} of {quota.limit} ({quota.percent} %), headroom {quota.headroom}")
+    typer.echo(f"new sessions begin in {quota.region}")
     typer.echo(f"mark {quota.mark} %" if quota.mark else "below every mark")
     table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0))
     for heading in ("tenant", "sessions", "of those in use", ""):

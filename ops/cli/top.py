@@ -15,7 +15,7 @@ from ops.cli.admin_api import AdminApi, connected
 from ops.cli.local import asked
 from ops.devstack.control import Request
 from ops.devstack.ports import HOST
-from ops.look import Look, Sessions, TenantLook, looked
+from ops.look import Look, RegionLook, Sessions, TenantLook, looked
 from tenancy.clock import SystemClock
 
 _FIRST_S: Final = 1.0
@@ -26,6 +26,13 @@ class _Quota(BaseModel):
     sessions: int
     limit: int
     tenants: tuple[TenantLook, ...]
+
+
+class _Region(BaseModel):
+    serving: str
+    home: str
+    settled: bool
+    advice: str
 
 
 def top(
@@ -60,7 +67,15 @@ def _look(api: AdminApi, before: Reading, wait_s: float) -> tuple[Look, Reading]
     except (typer.Exit, ValidationError):
         # A gateway that is down is what this screen is looked at for.
         sessions = None
-    return looked(before, now, sessions, asked(Request(verb="alarms")).alarms), now
+    return looked(before, now, sessions, asked(Request(verb="alarms")).alarms, _region(api)), now
+
+
+def _region(api: AdminApi) -> RegionLook | None:
+    try:
+        region = _Region.model_validate(api.call("GET", "/region"))
+    except (typer.Exit, ValidationError):
+        return None
+    return RegionLook.model_validate(region.model_dump())
 
 
 def _read() -> Reading:
@@ -72,7 +87,7 @@ def _read() -> Reading:
 
 
 def _screen(look: Look) -> Group:
-    return Group(_health(look), Text(), _figures(look), Text(), _tenants(look), Text(), _alarms(look))
+    return Group(_health(look), _where(look), Text(), _figures(look), Text(), _tenants(look), Text(), _alarms(look))
 
 
 def _health(look: Look) -> Text:
@@ -80,6 +95,20 @@ def _health(look: Look) -> Text:
     for name, process in look.processes.items():
         style, said = ("green", "ready") if process.ready else ("red", "not ready")
         line.append(f"{name} ").append(said, style).append(f" {' '.join(process.wrong)}".rstrip() + "   ")
+    return line
+
+
+def _where(look: Look) -> Text:
+    region = look.region
+    if region is None:
+        return Text("region: the gateway does not say", "red")
+    line = Text("agents run in ").append(region.serving, "green" if region.serving == region.home else "yellow")
+    if region.serving != region.home:
+        line.append(f", failed over from {region.home}")
+    if not region.settled:
+        line.append(", not every process yet", "red")
+    if region.advice != "stay":
+        line.append(f", advice {region.advice}", "red")
     return line
 
 

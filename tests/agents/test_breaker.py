@@ -18,6 +18,7 @@ from agents.retries import EARNED, IN_HAND, RetryBudget
 from tests.clock import FakeClock
 
 ONE, TWO = "arn:one", "arn:two"
+REGIONS = ("eu-west-1", "eu-central-1")
 
 
 def call(breakers: Breakers, fault: type[RuntimeFaultError] | None = None, arn: str = ONE) -> None:
@@ -97,6 +98,19 @@ async def test_that_a_runtime_is_spared_is_told_until_a_call_is_answered(breaker
     with pytest.raises(RuntimeSparedError):
         await breakers.check()
     call(breakers)
+    await breakers.check()
+
+
+async def test_runtimes_of_a_region_that_was_left_are_forgotten(breakers: Breakers) -> None:
+    dublin, frankfurt = (f"arn:aws:bedrock-agentcore:{region}:1:runtime/a invocations" for region in REGIONS)
+    for runtime in (dublin, frankfurt):
+        for _ in range(FAULTS_TO_OPEN):
+            call(breakers, RuntimeUnreachableError, runtime)
+    breakers.forget(REGIONS[1])
+    call(breakers, arn=dublin)
+    with pytest.raises(RuntimeSparedError):
+        call(breakers, arn=frankfurt)
+    breakers.forget(REGIONS[0])
     await breakers.check()
 
 

@@ -222,6 +222,14 @@ async def test_only_what_a_region_itself_does_wrong_counts_against_it(clock: Fak
     assert health.lately(DUBLIN) == Lately(calls=0, faults=0)
 
 
+def test_a_region_that_serves_again_is_judged_anew(clock: FakeClock) -> None:
+    health = RegionHealth(clock, CollectorRegistry())
+    health.failed(DUBLIN, RuntimeUnreachableError())
+    health.answered(FRANKFURT)
+    health.anew(DUBLIN)
+    assert (health.lately(DUBLIN), health.lately(FRANKFURT)) == (Lately(calls=0, faults=0), Lately(calls=1, faults=0))
+
+
 async def test_a_region_is_lost_when_nothing_takes_a_connection(clock: FakeClock) -> None:
     async with agentcore(f"http://127.0.0.1:{free_port()}", clock) as core:
         assert await core.lost(agent())

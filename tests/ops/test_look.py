@@ -1,7 +1,7 @@
 from ops.alarms.catalogue import Severity
 from ops.alarms.readings import READY, Reading, Told, parsed
 from ops.alarms.watch import AlarmState
-from ops.look import Sessions, TenantLook, looked
+from ops.look import RegionLook, Sessions, TenantLook, looked
 
 
 def told(requests: int, errors: int, *, submitted: int = 0, started: int = 0, lag: float = 0) -> Told:
@@ -32,11 +32,12 @@ def test_rates_are_a_seconds_since_the_look_before_and_what_waits_is_what_stands
     before = Reading(10.0, {"gateway": told(100, 0, submitted=4), "worker": told(0, 0, started=1)})
     now = Reading(12.0, {"gateway": told(300, 10, submitted=9, lag=0.25), "worker": told(0, 0, started=3)})
     sessions = Sessions(used=3, limit=9, loud=(TenantLook(tenant="acme", sessions=3, percent=100, runaway=True),))
-    look = looked(before, now, sessions, (alarm("loud", ringing=True), alarm("quiet", ringing=False)))
+    region = RegionLook(serving="eu-central-1", home="eu-west-1", settled=True, advice="stay")
+    look = looked(before, now, sessions, (alarm("loud", ringing=True), alarm("quiet", ringing=False)), region)
     assert (look.load.requests_per_s, look.load.errors_per_s, look.load.loop_lag_ms) == (105.0, 5.0, 250.0)
     assert (look.queues.jobs_queued, look.queues.jobs_running) == (6, 3)
     assert [one.name for one in look.alarms] == ["loud"]
-    assert look.sessions == sessions
+    assert (look.sessions, look.region) == (sessions, region)
 
 
 def test_a_process_that_does_not_answer_is_not_ready_and_a_degraded_one_says_of_what() -> None:

@@ -140,6 +140,11 @@ chaos: install ## break a whole stack on purpose and judge what is left (SEED= J
 	@$(BIN)/python -m tests.chaos $(if $(SEED),--seed $(SEED)) --jobs $(JOBS) \
 		--seconds $(if $(filter file,$(origin SECONDS)),120,$(SECONDS))
 
+.PHONY: failover-drill
+failover-drill: install ## lose agents' region under load, fail over and back, account for everything (FAULT=killed or silent)
+	@$(BIN)/python -m tests.failover $(if $(FAULT),--fault $(FAULT)) \
+		$(if $(filter file,$(origin SECONDS)),,--seconds $(SECONDS))
+
 .PHONY: long-job
 long-job: install ## a job on a whole stack whose worker is replaced or killed every few seconds (JOB_S=180)
 	@$(BIN)/pytest -q --timeout $$(($(JOB_S) + 240)) --job-s $(JOB_S) tests/flows/test_long_job.py

@@ -89,8 +89,8 @@ async def charged(acme: Caller, jobs: list[str]) -> Counter[object]:
     return Counter(line["outcome"] for line in lines if line["recordId"] in jobs)
 
 
-@pytest.fixture
-async def phoenix(stack: Stack) -> AsyncIterator[None]:
+@asynccontextmanager
+async def have_phoenix(stack: Stack) -> AsyncIterator[None]:
     """Have the echo agent also as one whose jobs may be begun anew."""
     async with AsyncExitStack() as closing:
         store = await platform(stack, closing)
@@ -101,12 +101,23 @@ async def phoenix(stack: Stack) -> AsyncIterator[None]:
         yield
 
 
+@pytest.fixture
+async def phoenix(stack: Stack) -> AsyncIterator[None]:
+    async with have_phoenix(stack):
+        yield
+
+
+async def until_known(caller: Caller) -> None:
+    """Return once a gateway knows phoenix."""
+    async with asyncio.timeout(40):
+        while (await caller.get(f"/v1/agents/{PHOENIX}"))[0] != 200:
+            await asyncio.sleep(0.2)
+
+
 async def test_agents_fail_over_and_back_and_every_job_and_its_usage_is_accounted_for(
     stack: Stack, acme: Caller, operator: Caller, phoenix: None
 ) -> None:
-    async with asyncio.timeout(40):
-        while (await acme.get(f"/v1/agents/{PHOENIX}"))[0] != 200:
-            await asyncio.sleep(0.2)
+    await until_known(acme)
     keyed = STREAM | {"Idempotency-Key": "failover"}
     anew, lost = await submitted(acme, PHOENIX, 4, durationS=6), await submitted(acme, ECHO, 2, durationS=6)
     await running(acme, [*anew, *lost])

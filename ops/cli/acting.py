@@ -14,7 +14,7 @@ Reason = Annotated[str, typer.Option(help="Why, for the audit log.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what would be asked of the API, and ask nothing.")]
 Yes = Annotated[bool, typer.Option("--yes", help="Do it without asking back.")]
 
-__all__ = ["DryRun", "Output", "Reason", "Yes", "act", "agreed"]
+__all__ = ["DryRun", "Output", "Reason", "Yes", "act", "agreed", "asked"]
 
 
 def agreed(what: str, name: str, *, yes: bool) -> None:
@@ -32,6 +32,11 @@ def agreed(what: str, name: str, *, yes: bool) -> None:
 def act(method: str, path: str, body: dict[str, JsonValue], output: Format, *, dry_run: bool) -> None:
     """Ask for an act and print its answer, or only show what would be asked."""
     if dry_run:
-        print_json({"method": method, "path": "/v1/admin" + path, "body": body})
+        print_json(asked(method, path, body))
         return
     print_item(connected().call(method, path, body=body), output)
+
+
+def asked(method: str, path: str, body: dict[str, JsonValue]) -> JsonValue:
+    """Return what a dry run shows: what would be asked of the API."""
+    return {"method": method, "path": "/v1/admin" + path, "body": body}

@@ -3,28 +3,29 @@
 The token is sent and never shown.
 """
 
-import asyncio
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from http import HTTPStatus
+from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection
 from typing import Final, Never
+from urllib.parse import urlencode, urlsplit
 
-import aiohttp
 import orjson
 import typer
 from pydantic import BaseModel, JsonValue, SecretStr, TypeAdapter, ValidationError
 
 from ops.cli.environment import settings_of
 from ops.cli.errors import ExitCode, complain, explained
-from ops.devstack.control import StackNotRunningError
+from ops.cli.patience import patience
 from ops.devstack.dev_files import read_dev_file
-from ops.devstack.layout import CHECKOUT, Layout
+from ops.devstack.layout import CHECKOUT, Layout, StackNotRunningError
 from ops.settings import OperatorSettings
 
 LOCAL: Final = "local"
-_TIMEOUT: Final = aiohttp.ClientTimeout(total=30, sock_connect=5)
-_LONG: Final = aiohttp.ClientTimeout(total=None, sock_connect=5, sock_read=30)
+_CONNECT_S: Final = 5.0
+_PIECE_BYTES: Final = 65_536
 _PAGE: Final = 100
 _EXITS: Final = {
     HTTPStatus.UNAUTHORIZED: ExitCode.AUTH,
@@ -60,10 +61,9 @@ class AdminApi:
         self, method: str, path: str, *, body: JsonValue = None, query: Mapping[str, str] | None = None
     ) -> JsonValue:
         """Return the answer's JSON, None where it has none; ends the command with a sentence and a code otherwise."""
-        try:
-            return asyncio.run(self._call(method, "/v1/admin" + path, body, query))
-        except (aiohttp.ClientConnectionError, TimeoutError) as error:
-            _end(ExitCode.FAILED, f"{self.gateway} does not answer ({type(error).__name__}); is the gateway up?")
+        with self._asked(method, path, body, query) as answer:
+            content = self._read(answer)
+        return _JSON.validate_json(content) if content else None
 
     def items(self, path: str, query: Mapping[str, str] | None = None, *, most: int | None = None) -> list[JsonValue]:
         """Return what a list holds, page by page, up to `most`."""
@@ -82,39 +82,45 @@ class AdminApi:
 
     def download(self, path: str, sink: Callable[[bytes], object], query: Mapping[str, str] | None = None) -> None:
         """Hand an answer's bytes to `sink` as they come; ends the command as `call` does."""
-        try:
-            asyncio.run(self._download("/v1/admin" + path, sink, query))
-        except (aiohttp.ClientError, TimeoutError) as error:
-            _end(ExitCode.FAILED, f"{self.gateway} does not answer to the end ({type(error).__name__})")
-
-    async def _download(self, path: str, sink: Callable[[bytes], object], query: Mapping[str, str] | None) -> None:
-        headers = {"Authorization": f"Bearer {self.token.get_secret_value()}"}
-        async with (
-            aiohttp.ClientSession(headers=headers, timeout=_LONG) as session,
-            session.get(self.gateway + path, params=query, allow_redirects=False) as answer,
-        ):
-            if answer.status >= HTTPStatus.MULTIPLE_CHOICES:
-                _refused(answer.status, await answer.read())
-            async for piece in answer.content.iter_any():
+        with self._asked("GET", path, None, query) as answer:
+            while piece := self._read(answer, _PIECE_BYTES):
                 sink(piece)
 
-    async def _call(self, method: str, path: str, body: JsonValue, query: Mapping[str, str] | None) -> JsonValue:
+    @contextmanager
+    def _asked(
+        self, method: str, path: str, body: JsonValue, query: Mapping[str, str] | None
+    ) -> Iterator[HTTPResponse]:
+        """Hold a good answer open for the block; ends the command where there is none."""
         headers = {"Authorization": f"Bearer {self.token.get_secret_value()}"}
-        data = None if body is None else orjson.dumps(body)
-        if data is not None:
+        if body is not None:
             headers["Content-Type"] = "application/json"
         if method == "POST":
             # Should the answer be lost on the way, what was asked is not done twice.
             headers["Idempotency-Key"] = secrets.token_hex(16)
-        async with (
-            aiohttp.ClientSession(headers=headers, timeout=_TIMEOUT) as session,
-            # A token does not follow a redirect.
-            session.request(method, self.gateway + path, data=data, params=query, allow_redirects=False) as answer,
-        ):
-            content = await answer.read()
-        if answer.status >= HTTPStatus.MULTIPLE_CHOICES:
-            _refused(answer.status, content)
-        return _JSON.validate_json(content) if content else None
+        target = "/v1/admin" + path + (f"?{urlencode(query)}" if query else "")
+        with ExitStack() as held:
+            with self._reaching():
+                connection, prefix = held.enter_context(_connected(self.gateway))
+                # A token does not follow a redirect: this client follows none.
+                connection.request(method, prefix + target, None if body is None else orjson.dumps(body), headers)
+                answer = held.enter_context(connection.getresponse())
+                if answer.status >= HTTPStatus.MULTIPLE_CHOICES:
+                    _refused(answer.status, answer.read())
+            yield answer
+
+    def _read(self, answer: HTTPResponse, most_bytes: int | None = None) -> bytes:
+        with self._reaching():
+            return answer.read(most_bytes)
+
+    @contextmanager
+    def _reaching(self) -> Iterator[None]:
+        """End the command where the gateway is not reached, or falls silent."""
+        try:
+            yield
+        except TimeoutError:
+            _end(ExitCode.TIMED_OUT, f"{self.gateway} has not answered within {patience.get():g} s")
+        except (OSError, HTTPException) as error:
+            _end(ExitCode.FAILED, f"{self.gateway} does not answer ({type(error).__name__}); is the gateway up?")
 
 
 def connected() -> AdminApi:
@@ -130,6 +136,26 @@ def connected() -> AdminApi:
         if stack is None:
             raise StackNotRunningError(layout.state)
     return AdminApi(settings.gateway or stack.gateway, settings.token or SecretStr(stack.operator.token))
+
+
+@contextmanager
+def _connected(gateway: str) -> Iterator[tuple[HTTPConnection, str]]:
+    """Connect to a base URL for the block; gives what its paths begin with, too."""
+    try:
+        parts = urlsplit(gateway)
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        host = port = None
+    if host is None or parts.scheme not in {"http", "https"}:
+        _end(ExitCode.USAGE, f"{gateway} is no URL of a gateway; it begins with https://")
+    kind = HTTPSConnection if parts.scheme == "https" else HTTPConnection
+    connection = kind(host, port, timeout=min(_CONNECT_S, patience.get()))
+    try:
+        connection.connect()
+        connection.sock.settimeout(patience.get())
+        yield connection, parts.path
+    finally:
+        connection.close()
 
 
 def _refused(status: int, content: bytes) -> Never:

@@ -6,9 +6,9 @@ import typer
 
 from ops.cli.acting import DryRun, Output, Reason, Yes, act, agreed
 from ops.cli.admin_api import connected
+from ops.cli.arguments import Id
 from ops.cli.job import Job, path_of
 from ops.cli.printing import Format, print_items
-from ops.cli.tenant import Id
 
 app = typer.Typer(
     name="deadletter",

@@ -7,8 +7,8 @@ import typer
 
 from ops.cli.acting import DryRun, Output, Reason, act
 from ops.cli.admin_api import connected
+from ops.cli.arguments import Id
 from ops.cli.printing import Format, print_item, print_items
-from ops.cli.tenant import Id
 
 app = typer.Typer(
     name="invocation",

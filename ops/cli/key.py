@@ -8,8 +8,8 @@ from pydantic import JsonValue
 
 from ops.cli.acting import DryRun, Output, Reason, Yes, act, agreed
 from ops.cli.admin_api import connected
+from ops.cli.arguments import Id
 from ops.cli.printing import Format, print_item, print_items
-from ops.cli.tenant import Id
 
 app = typer.Typer(
     name="key",

@@ -6,9 +6,9 @@ import typer
 
 from ops.cli.environment import settings_of
 from ops.cli.errors import ExitCode, complain, explained
-from ops.devstack.control import Reply, Request, StackNotRunningError, ask
+from ops.devstack.control import Reply, Request, ask
 from ops.devstack.dev_files import DevFile, read_dev_file
-from ops.devstack.layout import CHECKOUT, Layout
+from ops.devstack.layout import CHECKOUT, Layout, StackNotRunningError
 from ops.settings import DevSettings
 
 

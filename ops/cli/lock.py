@@ -4,7 +4,8 @@ from typing import Annotated, Final
 from urllib.parse import quote
 
 import typer
-from pydantic import BaseModel, JsonValue
+from pydantic import BaseModel, ConfigDict, JsonValue
+from pydantic.alias_generators import to_camel
 
 from ops.cli.acting import DryRun, Output, Reason, Yes, act, agreed
 from ops.cli.admin_api import AdminApi, connected
@@ -32,7 +33,10 @@ Name = Annotated[str, typer.Argument(metavar="LOCK", help="The lock's name, as f
 class Held(BaseModel):
     """What commands need of a lock."""
 
+    model_config = ConfigDict(alias_generator=to_camel)
+
     fence: int
+    lease_seconds: int
 
 
 def held(answer: JsonValue) -> Held:

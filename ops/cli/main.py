@@ -1,6 +1,7 @@
 """`lockgate`: the operator's command.
 
-A noun's module is imported when the noun is used, so that help is instant and a broken part breaks only itself.
+A noun's module is imported when the noun is used or completed, so that help is instant and a broken part breaks only
+itself.
 """
 
 import importlib
@@ -9,18 +10,12 @@ from importlib.metadata import version
 from typing import Annotated, Final
 
 import typer
+import typer.main
+from typer._click.core import Command, Context
+from typer._completion_classes import completion_init
+from typer.core import TyperGroup
 
 from ops.cli.errors import ExitCode, complain
-
-app = typer.Typer(
-    name="lockgate",
-    help="Lockgate: agents as a service for many tenants.",
-    epilog="Exit codes: 0 done, 1 failed, 2 wrong usage, 3 declined, 4 not allowed, 5 not found, 6 conflict, "
-    "7 not verified, 8 timed out, 130 interrupted.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-)
 
 # Noun, the module with its `app` or its function of that name, and its line in the help.
 _NOUNS: Final = (
@@ -44,12 +39,40 @@ _NOUNS: Final = (
     ("runbook", "ops.cli.runbook", "Runbooks: list, show, run."),
     ("tool", "ops.cli.tool", "Tools: list, show, register, allow, deny, reset."),
     ("runtime", "ops.cli.runtime", "Run the local AgentCore by itself."),
+    ("completion", "ops.cli.completion", "Completion of this command line for bash, zsh or fish."),
+)
+
+
+# What they run is no call of the Admin API: nothing of theirs waits for its answer.
+_WITHOUT_API: Final = frozenset({"dev", "serve", "work", "alarms", "runbook", "runtime", "completion"})
+
+
+class Nouns(TyperGroup):
+    """The command line; a noun stands for itself in the help, and is loaded where its verbs are asked for."""
+
+    def resolve_command(self, ctx: Context, args: list[str]) -> tuple[str | None, Command | None, list[str]]:
+        """Return the noun that the arguments begin with, loaded, and what follows it."""
+        noun, command, rest = super().resolve_command(ctx, args)
+        module = next((module for name, module, _ in _NOUNS if name == noun), None)
+        return noun, command if noun is None or module is None else _command(noun, module), rest
+
+
+app = typer.Typer(
+    name="lockgate",
+    cls=Nouns,
+    help="Lockgate: agents as a service for many tenants.",
+    epilog="Exit codes: 0 done, 1 failed, 2 wrong usage, 3 declined, 4 not allowed, 5 not found, 6 conflict, "
+    "7 not verified, 8 timed out, 130 interrupted.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
 )
 
 
 def main() -> None:
     """Run the command line."""
-    app()
+    completion_init()
+    app(prog_name="lockgate")
 
 
 def load_all() -> None:
@@ -73,15 +96,15 @@ def _root(
     pass
 
 
-def _mount(noun: str, module: str, summary: str) -> None:
-    @app.command(
-        noun,
-        help=summary,
-        add_help_option=False,
-        context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "allow_interspersed_args": False},
-    )
-    def _run(context: typer.Context) -> None:
-        _load(noun, module)(args=context.args, prog_name=f"lockgate {noun}")
+def _mount(noun: str, summary: str) -> None:
+    @app.command(noun, help=summary)
+    def _stands_for_it() -> None:
+        pass
+
+
+def _command(noun: str, module: str) -> Command:
+    """Return a noun's command with its verbs, or the one that has none."""
+    return typer.main.get_command(_load(noun, module))
 
 
 def _load(noun: str, module: str) -> typer.Typer:
@@ -91,15 +114,20 @@ def _load(noun: str, module: str) -> typer.Typer:
         complain(f"`{noun}` cannot be loaded: {error}; `make install` brings what is missing")
         sys.exit(ExitCode.FAILED)
     mounted = getattr(room, "app", None)
-    if isinstance(mounted, typer.Typer):
-        return mounted
-    mounted = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-    mounted.command(noun)(getattr(room, noun))
+    if not isinstance(mounted, typer.Typer):
+        mounted = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+        mounted.command(noun)(getattr(room, noun))
+    if noun not in _WITHOUT_API:
+        from ops.cli.patience import patient  # noqa: PLC0415 - help needs none of it
+
+        for verb in mounted.registered_commands:
+            if verb.callback is not None:
+                verb.callback = patient(verb.callback)
     return mounted
 
 
-for _noun in _NOUNS:
-    _mount(*_noun)
+for _noun, _, _summary in _NOUNS:
+    _mount(_noun, _summary)
 
 
 if __name__ == "__main__":

@@ -17,10 +17,9 @@ from pydantic.alias_generators import to_camel
 from ops.cli.acting import DryRun, Output, Reason, Yes, agreed
 from ops.cli.admin_api import AdminApi, connected
 from ops.cli.errors import ExitCode, complain
-from ops.cli.lock import held, path
+from ops.cli.lock import Held, held, path
 from ops.cli.printing import Format, print_item, print_json
 from tenancy.clock import Clock, SystemClock
-from tenancy.failover_lock import FAILOVER, RENEW_S
 
 app = typer.Typer(
     name="region",
@@ -32,6 +31,9 @@ app = typer.Typer(
 )
 
 _LOOK_S: Final = 0.5
+# The lock that switches are made under.
+_LOCK: Final = "failover"
+_RENEWALS: Final = 3
 Timeout = Annotated[float, typer.Option(min=1, help="Seconds to wait until every process serves the new region.")]
 
 
@@ -86,24 +88,24 @@ def _switch(verb: str, reason: str, timeout_s: float, output: Format, *, yes: bo
     now = _Region.model_validate(api.call("GET", "/region"))
     target = now.failover if verb == "fail-over" else now.home
     agreed(f"agents will run in {target}, and what streams now ends", target, yes=yes)
-    with _locked(api, reason) as fence:
-        api.call("POST", f"/region/{verb}", body={**body, "fence": fence})
-        _say(f"switched to {target} under fence {fence}")
-        answer = _followed(api, clock, fence, timeout_s)
+    with _locked(api, reason) as lock:
+        api.call("POST", f"/region/{verb}", body={**body, "fence": lock.fence})
+        _say(f"switched to {target} under fence {lock.fence}")
+        answer = _followed(api, clock, lock, timeout_s)
     print_item(answer, output)
 
 
 @contextmanager
-def _locked(api: AdminApi, reason: str) -> Iterator[int]:
+def _locked(api: AdminApi, reason: str) -> Iterator[Held]:
     """Hold the failover lock for the block; ends the command with exit code 6 where another one does."""
-    fence = held(api.call("POST", path(FAILOVER, "acquire"), body={"reason": reason})).fence
+    lock = held(api.call("POST", path(_LOCK, "acquire"), body={"reason": reason}))
     try:
-        yield fence
+        yield lock
     finally:
-        api.call("POST", path(FAILOVER, "release"), body={"reason": reason, "fence": fence})
+        api.call("POST", path(_LOCK, "release"), body={"reason": reason, "fence": lock.fence})
 
 
-def _followed(api: AdminApi, clock: Clock, fence: int, timeout_s: float) -> JsonValue:
+def _followed(api: AdminApi, clock: Clock, lock: Held, timeout_s: float) -> JsonValue:
     """Return the region once every gateway process serves it; ends the command where that takes too long."""
     began_s = renewed_s = clock.monotonic()
     told = ""
@@ -120,8 +122,8 @@ def _followed(api: AdminApi, clock: Clock, fence: int, timeout_s: float) -> Json
         if now_s - began_s > timeout_s:
             complain(f"{told} gateway processes serve {region.serving} after {timeout_s:g} s; the switch stands")
             raise typer.Exit(ExitCode.TIMED_OUT)
-        if now_s - renewed_s >= RENEW_S:
-            api.call("POST", path(FAILOVER, "renew"), body={"fence": fence})
+        if now_s - renewed_s >= lock.lease_seconds / _RENEWALS:
+            api.call("POST", path(_LOCK, "renew"), body={"fence": lock.fence})
             renewed_s = now_s
         asyncio.run(clock.sleep(_LOOK_S))
 

@@ -12,11 +12,11 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from gateway.admin.schemas import LimitsRequest
+from ops.cli.acting import DryRun, Reason, asked
 from ops.cli.admin_api import connected
+from ops.cli.arguments import Id as Id
 from ops.cli.errors import ExitCode, complain
-from tenancy.errors import InvalidIdError
-from tenancy.ids import parse_tenant_id
+from ops.cli.printing import Columns, Format, Output, print_item, print_items, print_json
 from tenancy.tiers import Tier
 
 app = typer.Typer(
@@ -28,13 +28,6 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-
-
-class Format(StrEnum):
-    """How to print."""
-
-    TABLE = "table"
-    JSON = "json"
 
 
 class _Pattern(BaseModel):
@@ -68,13 +61,15 @@ class _Shown(BaseModel):
     updated_at: str
 
 
-def _id(text: str) -> str:
-    try:
-        return parse_tenant_id(text)
-    except InvalidIdError as error:
-        raise typer.BadParameter(
-            f"{error}: 3 to 32 of a-z, 0-9 and -, a letter first, no -- and no reserved name"
-        ) from None
+# As the API calls them; a test holds them to its schema, which takes a second to import.
+LIMIT_NAMES: Final = (
+    "burstRequests",
+    "concurrentStreams",
+    "invocationsPerDay",
+    "replaySeconds",
+    "requestsPerSecond",
+    "runningJobs",
+)
 
 
 def _number_or_none(text: str) -> int | None:
@@ -86,9 +81,14 @@ def _number_or_none(text: str) -> int | None:
         raise typer.BadParameter(f"{text!r} is neither a whole number nor `none`") from None
 
 
-Id = Annotated[str, typer.Argument(parser=_id, metavar="TENANT", help="The tenant's id.")]
-Output = Annotated[Format, typer.Option("--output", "-o", help="How to print.")]
-Reason = Annotated[str, typer.Option(help="Why, for the audit trail.")]
+_COLUMNS: Final[Columns] = {
+    "tenant": "id",
+    "tier": "tier",
+    "status": "status",
+    "req/s": "limits.requestsPerSecond",
+    "streams": "limits.concurrentStreams",
+    "name": "name",
+}
 Limits = Annotated[
     list[str] | None,
     typer.Option("--limit", metavar="NAME=NUMBER", help="Such as concurrentStreams=10; =none is the tier's own again."),
@@ -110,29 +110,7 @@ Client = Annotated[str, typer.Option("--client-id", help="The tokens' `azp` or `
 @app.command("list")
 def list_(output: Output = Format.TABLE) -> None:
     """Show every tenant, by id."""
-    api, found = connected(), list[JsonValue]()
-    query = {"limit": "100"}
-    while True:
-        match api.call("GET", "/tenants", query=query):
-            case {"items": [*items], **rest}:
-                found += items
-                cursor = rest.get("nextCursor")
-            case _:
-                return
-        if not isinstance(cursor, str):
-            break
-        query["cursor"] = cursor
-    if output is Format.JSON:
-        _print_json(found)
-        return
-    table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0))
-    for heading in ("tenant", "tier", "status", "req/s", "streams", "name"):
-        table.add_column(heading, header_style="dim", no_wrap=True)
-    for tenant in map(_Shown.model_validate, found):
-        limits = tenant.limits
-        figures = (str(limits.get("requestsPerSecond")), str(limits.get("concurrentStreams")))
-        table.add_row(tenant.id, tenant.tier, _status(tenant.status), *figures, escape(tenant.name))
-    Console().print(table)
+    print_items(connected().items("/tenants"), _COLUMNS, output)
 
 
 @app.command()
@@ -141,8 +119,8 @@ def show(tenant: Id, output: Output = Format.TABLE) -> None:
     api = connected()
     found = api.call("GET", f"/tenants/{quote(tenant)}")
     bound = api.call("GET", f"/tenants/{quote(tenant)}/bindings")
-    if output is Format.JSON and isinstance(found, dict) and isinstance(bound, dict):
-        _print_json(found | {"bindings": bound["items"]})
+    if output is not Format.TABLE and isinstance(found, dict) and isinstance(bound, dict):
+        print_item(found | {"bindings": bound["items"]}, output)
         return
     _print(found, Format.TABLE)
     match bound:
@@ -165,6 +143,7 @@ def create(
     directory: Annotated[str | None, typer.Option(help="Its `tid`.")] = None,
     client_id: Annotated[str | None, typer.Option(help="Its `azp` or `appid`.")] = None,
     reason: Reason = "created",
+    dry_run: DryRun = False,
     output: Output = Format.TABLE,
 ) -> None:
     """Create a tenant and, where all three of its parts are given, bind an application to it."""
@@ -184,7 +163,7 @@ def create(
     }
     if budget is not None:
         body["monthlyBudgetMicrousd"] = _number_or_none(budget)
-    _print(connected().call("POST", "/tenants", body=body), output)
+    _act("POST", "/tenants", body, output, dry_run=dry_run)
 
 
 @app.command()
@@ -200,6 +179,7 @@ def update(
     version: Annotated[
         int | None, typer.Option("--if-version", help="Change it only if it still has this version.")
     ] = None,
+    dry_run: DryRun = False,
     output: Output = Format.TABLE,
 ) -> None:
     """Change a tenant's tier, limits, budget or redaction; what is not named stays as it is."""
@@ -216,19 +196,19 @@ def update(
         body["redactionPatterns"] = _patterns(pattern)
     if version is not None:
         body["version"] = version
-    _print(connected().call("PATCH", f"/tenants/{quote(tenant)}", body=body), output)
+    _act("PATCH", f"/tenants/{quote(tenant)}", body, output, dry_run=dry_run)
 
 
 @app.command()
-def suspend(tenant: Id, *, reason: Reason, output: Output = Format.TABLE) -> None:
+def suspend(tenant: Id, *, reason: Reason, dry_run: DryRun = False, output: Output = Format.TABLE) -> None:
     """Refuse a tenant from now on, and end what runs for it."""
-    _print(connected().call("POST", f"/tenants/{quote(tenant)}/suspend", body={"reason": reason}), output)
+    _act("POST", f"/tenants/{quote(tenant)}/suspend", {"reason": reason}, output, dry_run=dry_run)
 
 
 @app.command()
-def reinstate(tenant: Id, *, reason: Reason, output: Output = Format.TABLE) -> None:
+def reinstate(tenant: Id, *, reason: Reason, dry_run: DryRun = False, output: Output = Format.TABLE) -> None:
     """Serve a suspended tenant again."""
-    _print(connected().call("POST", f"/tenants/{quote(tenant)}/reinstate", body={"reason": reason}), output)
+    _act("POST", f"/tenants/{quote(tenant)}/reinstate", {"reason": reason}, output, dry_run=dry_run)
 
 
 @app.command()
@@ -253,8 +233,8 @@ def _limits(said: list[str] | None) -> dict[str, JsonValue]:
         name, equals, number = one.partition("=")
         if not equals:
             raise typer.BadParameter(f"{one!r} is not NAME=NUMBER", param_hint="--limit")
-        if name not in _LIMIT_NAMES:
-            known = ", ".join(_LIMIT_NAMES)
+        if name not in LIMIT_NAMES:
+            known = ", ".join(LIMIT_NAMES)
             raise typer.BadParameter(f"no limit is called {name!r}; there are: {known}", param_hint="--limit")
         limits[name] = _number_or_none(number)
     return limits
@@ -272,9 +252,16 @@ def _patterns(said: list[str] | None) -> list[JsonValue]:
     return patterns
 
 
+def _act(method: str, path: str, body: dict[str, JsonValue], output: Format, *, dry_run: bool) -> None:
+    if dry_run:
+        print_json(asked(method, path, body))
+        return
+    _print(connected().call(method, path, body=body), output)
+
+
 def _print(answer: JsonValue, output: Format) -> None:
-    if output is Format.JSON:
-        _print_json(answer)
+    if output is not Format.TABLE:
+        print_item(answer, output)
         return
     tenant = _Shown.model_validate(answer)
     reason = "" if tenant.status_reason is None else f"  ({escape(tenant.status_reason)})"
@@ -295,14 +282,8 @@ def _print(answer: JsonValue, output: Format) -> None:
     Console().print(table)
 
 
-# As the API calls them.
-_LIMIT_NAMES: Final = sorted(map(to_camel, LimitsRequest.model_fields))
 _UNLIMITED: Final = "unlimited"
 
 
 def _status(status: str) -> str:
     return f"[{'green' if status == 'active' else 'red'}]{status}[/]"
-
-
-def _print_json(answer: JsonValue) -> None:
-    typer.echo(orjson.dumps(answer, option=orjson.OPT_INDENT_2).decode())

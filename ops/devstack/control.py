@@ -16,22 +16,13 @@ from typing import Final, Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from ops.alarms.watch import AlarmState
+from ops.devstack.layout import StackNotRunningError
 from ops.devstack.parts import State
-from tenancy.errors import LockgateError
 
 # sun_path holds 108 bytes on Linux and 104 on macOS, the closing NUL included.
 _PATH_LIMIT_BYTES: Final = 100
 _TIMEOUT_S: Final = 120.0
 _FAR_PREFIX: Final = "lockgate-dev-"
-
-
-class StackNotRunningError(LockgateError):
-    """Nothing answers on the stack's socket."""
-
-    code = "stack_not_running"
-
-    def __init__(self, state: Path) -> None:
-        super().__init__(f"no stack runs on {state}; `make dev` starts one")
 
 
 class PartReport(BaseModel):

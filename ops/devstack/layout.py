@@ -8,7 +8,6 @@ from typing import Final, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from gateway.tooltokens import new_key
 from tenancy.errors import LockgateError
 
 CHECKOUT: Final = Path(__file__).resolve().parents[2]
@@ -20,6 +19,22 @@ class StateUnreadableError(LockgateError):
     code = "state_unreadable"
 
 
+class StackNotRunningError(LockgateError):
+    """Nothing answers on the stack's socket."""
+
+    code = "stack_not_running"
+
+    def __init__(self, state: Path) -> None:
+        super().__init__(f"no stack runs on {state}; `make dev` starts one")
+
+
+def _new_tool_token_key() -> str:
+    # Every command finds the stack by its layout; only the stack makes keys, and what makes them takes a second.
+    from gateway.tooltokens import new_key  # noqa: PLC0415
+
+    return new_key()
+
+
 class DevKeys(BaseModel):
     """The stack's own keys; the local store takes a 12-digit access key as the account's id."""
 
@@ -28,7 +43,7 @@ class DevKeys(BaseModel):
     access_key: str = Field(pattern=r"^\d{12}$")
     secret_key: str = Field(min_length=32)
     # Signs tool tokens.
-    tool_token_key: str = Field(default_factory=new_key)
+    tool_token_key: str = Field(default_factory=_new_tool_token_key)
 
     @classmethod
     def make(cls) -> Self:

@@ -4,8 +4,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from pydantic.alias_generators import to_camel
 
+from gateway.admin.schemas import LimitsRequest
 from ops.cli import main as command
+from ops.cli.tenant import LIMIT_NAMES
 
 HEAVY = ("aioboto3", "aiohttp", "arq", "redis", "pydantic")
 
@@ -36,6 +39,21 @@ def test_help_imports_nothing_heavy() -> None:
     )
     ran = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True, timeout=30)
     assert ran.stdout.splitlines()[-1] == "[]"
+
+
+def test_what_calls_the_admin_api_imports_nothing_of_a_gateway() -> None:
+    script = (
+        "import sys\nfrom ops.cli import main\n"
+        "for noun, module, _ in main._NOUNS:\n"
+        "    noun in main._WITHOUT_API or noun == 'top' or main._load(noun, module)\n"
+        "print([name for name in ('aiobotocore', 'aiohttp', 'boto3', 'gateway', 'redis') if name in sys.modules])"
+    )
+    ran = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True, timeout=30)
+    assert ran.stdout == "[]\n"
+
+
+def test_the_limits_a_tenant_can_have_are_the_apis() -> None:
+    assert set(LIMIT_NAMES) == {to_camel(name) for name in LimitsRequest.model_fields}
 
 
 def test_the_version_is_the_distributions() -> None:

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from ops.devstack.control import PartReport, Reply, Request, StackNotRunningError, ask, choose_socket, listening
+from ops.devstack.control import PartReport, Reply, Request, ask, choose_socket, listening
+from ops.devstack.layout import StackNotRunningError
 from ops.devstack.parts import State
 
 REPORT = PartReport(name="worker", state=State.READY, pid=7, ports=(), healthy=None, log="/log")

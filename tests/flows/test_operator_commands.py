@@ -1,49 +1,27 @@
 """The operator's commands on a running stack: what they print, what they change, how they fail."""
 
-import subprocess
-import sys
 import uuid
-from collections.abc import Callable
-from typing import Any, TypeAlias
+from functools import partial
 
 import orjson
 import pytest
 
 from ops.devstack.stack import Stack
 from tenancy.ids import TenantId
+from tests.flows.commands import Run, commands, shown
 
 pytestmark = [pytest.mark.stack, pytest.mark.xdist_group("stack")]
-
-Run: TypeAlias = Callable[..., subprocess.CompletedProcess[str]]
 
 
 @pytest.fixture
 def run(stack: Stack) -> Run:
     """Return what runs `lockgate tenant …` beside the stack."""
-
-    def command(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", "ops.cli.main", "tenant", *arguments],
-            env={"LOCKGATE_DEV_STATE": str(stack.layout.state), "NO_COLOR": "1", "COLUMNS": "200", **variables},
-            check=False,
-            capture_output=True,
-            text=True,
-            timeout=60,
-        )
-
-    return command
+    return partial(commands(stack), "tenant")
 
 
 @pytest.fixture
 def name() -> str:
     return f"t{uuid.uuid4().hex[:12]}"
-
-
-def shown(run: Run, *arguments: str) -> dict[str, Any]:
-    ran = run(*arguments, "-o", "json")
-    assert (ran.returncode, ran.stderr) == (0, "")
-    loaded: dict[str, Any] = orjson.loads(ran.stdout)
-    return loaded
 
 
 def test_a_tenants_life_from_the_command_line(run: Run, stack: Stack, name: str) -> None:

@@ -112,8 +112,33 @@ class OperatorSettings(BaseSettings):
     token: SecretStr | None = Field(
         None, validation_alias="LOCKGATE_TOKEN", description="an access token with the platform's roles"
     )
+    authority: str = Field(
+        "https://login.microsoftonline.com",
+        validation_alias="LOCKGATE_AUTHORITY",
+        pattern=r"^(https://[^/]+|http://(127\.0\.0\.1|localhost)(:\d+)?)$",
+        description="the identity provider's base URL",
+    )
+    directory: str | None = Field(
+        None,
+        validation_alias="LOCKGATE_DIRECTORY",
+        description="the directory operators sign in to: a tenant id of Entra",
+    )
+    client_id: str | None = Field(
+        None, validation_alias="LOCKGATE_CLIENT_ID", description="the application operators sign in with"
+    )
+    client_secret: SecretStr | None = Field(
+        None,
+        validation_alias="LOCKGATE_CLIENT_SECRET",
+        description="that application's secret, where no person signs in: a pipeline",
+    )
+    audience: str = Field(
+        "api://lockgate", validation_alias="LOCKGATE_AUDIENCE", description="the API that tokens are asked for"
+    )
     state: Path | None = Field(
         None, validation_alias="LOCKGATE_DEV_STATE", description="the stack's state; .lockgate in the checkout if unset"
+    )
+    state_home: Path = Field(
+        Path("~/.local/state"), validation_alias="XDG_STATE_HOME", description="what is kept of sign-ins is below it"
     )
 
 

@@ -16,6 +16,7 @@ import orjson
 import typer
 from pydantic import BaseModel, JsonValue, SecretStr, TypeAdapter, ValidationError
 
+from ops.cli.credentials import credentials_of
 from ops.cli.environment import settings_of
 from ops.cli.errors import ExitCode, complain, explained
 from ops.cli.patience import patience
@@ -56,6 +57,8 @@ class AdminApi:
 
     gateway: str
     token: SecretStr
+    # What to do where the token is refused.
+    advice: str = ""
 
     def call(
         self, method: str, path: str, *, body: JsonValue = None, query: Mapping[str, str] | None = None
@@ -105,7 +108,7 @@ class AdminApi:
                 connection.request(method, prefix + target, None if body is None else orjson.dumps(body), headers)
                 answer = held.enter_context(connection.getresponse())
                 if answer.status >= HTTPStatus.MULTIPLE_CHOICES:
-                    _refused(answer.status, answer.read())
+                    _refused(answer.status, answer.read(), self.advice)
             yield answer
 
     def _read(self, answer: HTTPResponse, most_bytes: int | None = None) -> bytes:
@@ -126,16 +129,23 @@ class AdminApi:
 def connected() -> AdminApi:
     """Return the API that the environment names: the running dev stack's, unless ENV says otherwise."""
     settings = settings_of(OperatorSettings)
+    gateway, local = place_of(settings)
+    known = credentials_of(settings, gateway, local=local)
+    return AdminApi(gateway, known.token, known.advice)
+
+
+def place_of(settings: OperatorSettings) -> tuple[str, SecretStr | None]:
+    """Return the gateway's base URL, and the operator's token where it is the dev stack's."""
     if settings.environment != LOCAL:
-        if settings.gateway is None or settings.token is None:
-            _end(ExitCode.USAGE, f"ENV={settings.environment} needs LOCKGATE_GATEWAY and LOCKGATE_TOKEN")
-        return AdminApi(settings.gateway.rstrip("/"), settings.token)
+        if settings.gateway is None:
+            _end(ExitCode.USAGE, f"ENV={settings.environment} needs LOCKGATE_GATEWAY")
+        return settings.gateway.rstrip("/"), None
     layout = Layout((settings.state or CHECKOUT / ".lockgate").absolute())
     with explained():
         stack = read_dev_file(layout)
         if stack is None:
             raise StackNotRunningError(layout.state)
-    return AdminApi(settings.gateway or stack.gateway, settings.token or SecretStr(stack.operator.token))
+    return (settings.gateway or stack.gateway).rstrip("/"), SecretStr(stack.operator.token)
 
 
 @contextmanager
@@ -158,7 +168,7 @@ def _connected(gateway: str) -> Iterator[tuple[HTTPConnection, str]]:
         connection.close()
 
 
-def _refused(status: int, content: bytes) -> Never:
+def _refused(status: int, content: bytes, advice: str) -> Never:
     try:
         members = orjson.loads(content)
         problem = _Problem.model_validate(members | {"request_id": members.get("requestId", "-")})
@@ -168,7 +178,8 @@ def _refused(status: int, content: bytes) -> Never:
     for fault in problem.errors:
         complain(f"{fault.pointer or '/'}: {fault.detail}")
     code = _EXITS.get(HTTPStatus(status), ExitCode.FAILED)
-    _end(code, f"{problem.detail}{needs} ({status} {problem.code}, request {problem.request_id})")
+    then = f" {advice}" if advice and status == HTTPStatus.UNAUTHORIZED else ""
+    _end(code, f"{problem.detail}{needs}{then} ({status} {problem.code}, request {problem.request_id})")
 
 
 def _end(code: ExitCode, message: str) -> Never:

@@ -15,9 +15,10 @@ from rich.table import Table
 
 from ops.cli.environment import settings_of
 from ops.cli.errors import ExitCode, explained
-from ops.cli.local import asked
+from ops.cli.local import asked, running
 from ops.cli.local import layout as current_layout
 from ops.devstack.control import PartReport, Request
+from ops.devstack.device_grant import decide
 from ops.devstack.layout import CHECKOUT, Layout
 from ops.devstack.lock import only_stack
 from ops.devstack.parts import State
@@ -128,6 +129,21 @@ def crowd(
     with explained():
         asyncio.run(fill(redis.ports[0], TenantId(tenant), count))
     typer.echo(f"{count} sessions more count as {tenant}'s, for a quarter of an hour or until they are stopped")
+
+
+@app.command()
+def approve(
+    code: Annotated[str, typer.Argument(metavar="CODE", help="What the device shows, as WDJB-MJHT.")],
+    deny: Annotated[bool, typer.Option("--deny", help="Say no instead.")] = False,
+) -> None:
+    """Approve a device that wants to sign in to the local identity provider as the operator.
+
+    Example: lockgate dev approve WDJB-MJHT
+    """
+    running()
+    with explained(ExitCode.USAGE):
+        decide(current_layout().data("issuer"), code, approved=not deny)
+    typer.echo(f"{code} is {'denied' if deny else 'approved'}")
 
 
 def _command(settings: DevSettings) -> str:

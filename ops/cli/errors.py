@@ -26,13 +26,13 @@ class ExitCode(IntEnum):
 
 
 @contextmanager
-def explained() -> Iterator[None]:
-    """Turn an error Lockgate raised on purpose into its message on stderr and exit code 1."""
+def explained(code: ExitCode = ExitCode.FAILED) -> Iterator[None]:
+    """Turn an error Lockgate raised on purpose into its message on stderr and an exit code."""
     try:
         yield
     except LockgateError as error:
         complain(str(error))
-        raise typer.Exit(ExitCode.FAILED) from error
+        raise typer.Exit(code) from error
 
 
 def complain(message: str) -> None:

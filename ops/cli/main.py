@@ -19,6 +19,7 @@ from ops.cli.errors import ExitCode, complain
 
 # Noun, the module with its `app` or its function of that name, and its line in the help.
 _NOUNS: Final = (
+    ("auth", "ops.cli.auth", "Who you are: login, status, logout."),
     ("dev", "ops.cli.dev", "The local stack: up, start, stop, status, reset."),
     ("agent", "ops.cli.agent", "Agents: list, versions, show, register, state, promote, roll-back, disable."),
     ("key", "ops.cli.key", "A tenant's API keys: list, show, create, rotate, revoke."),
@@ -44,7 +45,7 @@ _NOUNS: Final = (
 
 
 # What they run is no call of the Admin API: nothing of theirs waits for its answer.
-_WITHOUT_API: Final = frozenset({"dev", "serve", "work", "alarms", "runbook", "runtime", "completion"})
+_WITHOUT_API: Final = frozenset({"auth", "dev", "serve", "work", "alarms", "runbook", "runtime", "completion"})
 
 
 class Nouns(TyperGroup):

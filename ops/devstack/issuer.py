@@ -1,4 +1,4 @@
-"""A local identity provider that speaks Entra ID's shapes: metadata, keys, client credentials; loopback only.
+"""A local identity provider that speaks Entra ID's shapes: metadata, keys, client credentials, devices; loopback only.
 
 The signing key is made at the first run and kept, closed to others. Who may get a token is read from the state
 directory on every request, so a stack can add directories while the provider runs. Anybody who can read the state
@@ -9,7 +9,7 @@ import argparse
 import os
 import secrets
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Final, Self
@@ -17,9 +17,12 @@ from typing import Final, Self
 import orjson
 from aiohttp import hdrs, web
 from joserfc import jws
+from joserfc.errors import JoseError
 from joserfc.jwk import KeySet, RSAKey
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
+from ops.devstack import device_grant
+from ops.devstack.device_grant import DeviceGrants
 from ops.devstack.layout import write_private
 from ops.devstack.ports import HOST
 from tenancy.clock import Clock, SystemClock
@@ -28,6 +31,7 @@ from tenancy.context import Role
 AUDIENCE: Final = "api://lockgate"
 DEV_LIFETIME_S: Final = 12 * 3600
 ISSUED_LIFETIME_S: Final = 3600
+REFRESH_LIFETIME_S: Final = 90 * 24 * 3600
 KEY_BITS: Final = 2048
 COMMON: Final = "common"
 
@@ -47,6 +51,9 @@ class DevClient(BaseModel):
     roles: tuple[Role, ...] = ()
 
 
+_GRANTS: Final = ("client_credentials", device_grant.GRANT, "refresh_token")
+# Who signs in locally: one operator.
+_PERSON: Final = "operator"
 _CLIENTS: Final = TypeAdapter(tuple[DevClient, ...])
 
 
@@ -113,10 +120,11 @@ def mint(
     now: datetime,
     audience: str = AUDIENCE,
     lifetime_s: int = DEV_LIFETIME_S,
+    person: str = "",
 ) -> str:
-    """Return an access token of the shape Entra (v2.0) gives an application, good for `lifetime_s`."""
+    """Return an access token of the shape Entra (v2.0) gives an application, or a person who uses it."""
     issued_at = int(now.timestamp())
-    object_id = str(uuid.uuid5(_OBJECTS, f"{tid}/{client_id}"))
+    object_id = str(uuid.uuid5(_OBJECTS, f"{tid}/{client_id}/{person}" if person else f"{tid}/{client_id}"))
     claims = {
         "aud": audience,
         "iss": f"{authority}/{tid}/v2.0",
@@ -130,6 +138,7 @@ def mint(
         "tid": tid,
         "ver": "2.0",
         "uti": secrets.token_urlsafe(16),
+        **({"scp": "access"} if person else {}),
     }
     return sign(keys.current, claims)
 
@@ -151,6 +160,7 @@ class Issuer:
         self._state = state
         self._clock = clock
         self._audience = audience
+        self._devices = DeviceGrants(state, clock)
 
     def app(self) -> web.Application:
         """Return the application to serve."""
@@ -159,6 +169,8 @@ class Issuer:
         app.router.add_get("/{tid}/v2.0/.well-known/openid-configuration", self._metadata)
         app.router.add_get("/{tid}/discovery/v2.0/keys", self._published)
         app.router.add_post("/{tid}/oauth2/v2.0/token", self._token)
+        app.router.add_post("/{tid}/oauth2/v2.0/devicecode", self._device)
+        app.router.add_get("/device", self._page)
         return app
 
     async def _metadata(self, request: web.Request) -> web.Response:
@@ -169,8 +181,9 @@ class Issuer:
             {
                 "issuer": f"{self.authority}/{named}/v2.0",
                 "token_endpoint": f"{base}/oauth2/v2.0/token",
+                "device_authorization_endpoint": f"{base}/oauth2/v2.0/devicecode",
                 "jwks_uri": f"{base}/discovery/v2.0/keys",
-                "grant_types_supported": ["client_credentials"],
+                "grant_types_supported": list(_GRANTS),
                 "token_endpoint_auth_methods_supported": ["client_secret_post"],
                 "response_types_supported": ["token"],
                 "subject_types_supported": ["pairwise"],
@@ -184,25 +197,86 @@ class Issuer:
 
     async def _token(self, request: web.Request) -> web.Response:
         tid = self._directory(request)
-        form = await request.post()
-        if form.get("grant_type") != "client_credentials":
-            return _refusal(400, "unsupported_grant_type", "Only client_credentials is offered.")
-        client = self._client(tid, str(form.get("client_id", "")), str(form.get("client_secret", "")))
-        if client is None:
+        said = {name: str(value) for name, value in (await request.post()).items()}
+        match said.get("grant_type"):
+            case "client_credentials":
+                return self._of_application(tid, said)
+            case device_grant.GRANT:
+                client = self._client(tid, said.get("client_id", ""))
+                if client is None:
+                    return _refusal(401, "invalid_client", "The directory has no such application.")
+                refused = self._devices.ask(tid, client.client_id, said.get("device_code", ""))
+                return self._of_person(client) if refused is None else _refusal(400, refused, "There is no token.")
+            case "refresh_token":
+                client = self._client(tid, said.get("client_id", ""))
+                if client is None or not self._is_refresh_token(client, said.get("refresh_token", "")):
+                    return _refusal(400, "invalid_grant", "The refresh token is not good for this application.")
+                return self._of_person(client)
+            case _:
+                return _refusal(400, "unsupported_grant_type", f"There are: {', '.join(_GRANTS)}.")
+
+    def _of_application(self, tid: str, said: Mapping[str, str]) -> web.Response:
+        client, secret = self._client(tid, said.get("client_id", "")), said.get("client_secret", "")
+        if client is None or not secrets.compare_digest(client.secret.encode(), secret.encode()):
             return _refusal(401, "invalid_client", "The directory has no such application, or its secret is another.")
-        if form.get("scope") != f"{self._audience}/.default":
+        if said.get("scope") != f"{self._audience}/.default":
             return _refusal(400, "invalid_scope", f"Ask for {self._audience}/.default.")
+        return _json(self._issued(client))
+
+    def _of_person(self, client: DevClient) -> web.Response:
+        ends_s = int(self._clock.now().timestamp()) + REFRESH_LIFETIME_S
+        kept = {"aud": self.authority, "tid": client.tid, "azp": client.client_id, "exp": ends_s}
+        return _json({**self._issued(client, _PERSON), "refresh_token": sign(self.keys.current, kept)})
+
+    def _issued(self, client: DevClient, person: str = "") -> dict[str, object]:
         token = mint(
             self.keys,
             authority=self.authority,
-            tid=tid,
+            tid=client.tid,
             client_id=client.client_id,
             roles=client.roles,
             now=self._clock.now(),
             audience=self._audience,
             lifetime_s=ISSUED_LIFETIME_S,
+            person=person,
         )
-        return _json({"token_type": "Bearer", "expires_in": ISSUED_LIFETIME_S, "access_token": token})
+        return {"token_type": "Bearer", "expires_in": ISSUED_LIFETIME_S, "access_token": token}
+
+    def _is_refresh_token(self, client: DevClient, token: str) -> bool:
+        try:
+            claims = orjson.loads(jws.deserialize_compact(token, self.keys.current, algorithms=["RS256"]).payload)
+        except (JoseError, ValueError):
+            return False
+        place = (self.authority, client.tid, client.client_id)
+        now_s = self._clock.now().timestamp()
+        return tuple(claims.get(name) for name in ("aud", "tid", "azp")) == place and claims["exp"] > now_s
+
+    async def _device(self, request: web.Request) -> web.Response:
+        tid, said = self._directory(request), await request.post()
+        client = self._client(tid, str(said.get("client_id", "")))
+        if client is None:
+            return _refusal(401, "invalid_client", "The directory has no such application.")
+        begun = self._devices.begin(tid, client.client_id)
+        if isinstance(begun, str):
+            return _refusal(503, begun, "Too many devices wait.")
+        device_code, user_code = begun
+        page = f"{self.authority}/device"
+        return _json(
+            {
+                "device_code": device_code,
+                "user_code": user_code,
+                "verification_uri": page,
+                "expires_in": device_grant.LIFETIME_S,
+                "interval": device_grant.INTERVAL_S,
+                "message": f"To sign in, open {page} and enter the code {user_code}.",
+            }
+        )
+
+    async def _page(self, _: web.Request) -> web.Response:
+        return web.Response(
+            text="A device is approved where this stack runs, in a terminal: lockgate dev approve CODE\n"
+            "Nothing is approved on this page: any other page could ask a browser to.\n"
+        )
 
     def _directory(self, request: web.Request) -> str:
         tid = request.match_info["tid"]
@@ -211,11 +285,8 @@ class Issuer:
             raise web.HTTPBadRequest(text=refused.decode(), content_type="application/json")
         return tid
 
-    def _client(self, tid: str, client_id: str, secret: str) -> DevClient | None:
-        for client in read_clients(self._state):
-            if (client.tid, client.client_id) == (tid, client_id):
-                return client if secrets.compare_digest(client.secret.encode(), secret.encode()) else None
-        return None
+    def _client(self, tid: str, client_id: str) -> DevClient | None:
+        return next((one for one in read_clients(self._state) if (one.tid, one.client_id) == (tid, client_id)), None)
 
 
 async def _allow_browsers(_: web.Request, answer: web.StreamResponse) -> None:

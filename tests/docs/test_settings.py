@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 from pydantic.fields import FieldInfo
 
-from ops.settings import Settings
+from ops.settings import OperatorSettings, Settings
 from tests.architecture.tree import ROOT, text_of
 from tests.docs.generate import GENERATED, variable, write
 
@@ -34,3 +34,8 @@ def test_the_example_read_as_an_environment_gives_the_defaults(monkeypatch: pyte
     for name, field in Settings.model_fields.items():
         monkeypatch.delenv(variable(name, field), raising=False)
     assert Settings(_env_file=ROOT / ".env.example") == Settings()
+
+
+@pytest.mark.parametrize("field", OperatorSettings.model_fields.values(), ids=lambda field: field.validation_alias)
+def test_every_variable_of_the_command_line_is_on_its_page(field: FieldInfo) -> None:
+    assert f"| `{field.validation_alias}` |" in text_of("docs/CLI.md")

@@ -76,7 +76,7 @@ def test_each_failure_has_its_code_and_says_what_to_do(run: Run, stack: Stack, n
         (("list",), {"LOCKGATE_TOKEN": "no-token"}, 4, "token_malformed"),
         (("list",), {"LOCKGATE_GATEWAY": "http://127.0.0.1:1"}, 1, "does not answer"),
         (("list",), {"LOCKGATE_GATEWAY": stack.private}, 1, "no problem document"),
-        (("list",), {"ENV": "prod"}, 2, "LOCKGATE_GATEWAY and LOCKGATE_TOKEN"),
+        (("list",), {"ENV": "prod"}, 2, "ENV=prod needs LOCKGATE_GATEWAY"),
         (("list",), {"LOCKGATE_DEV_STATE": "/nowhere"}, 1, "`make dev` starts one"),
     ]
     for arguments, variables, code, said in cases:

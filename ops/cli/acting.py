@@ -1,6 +1,7 @@
 """What operators' acts have in common on the command line: a look before, and a question where one is due."""
 
 import sys
+from collections.abc import Mapping
 from typing import Annotated
 
 import typer
@@ -14,7 +15,7 @@ Reason = Annotated[str, typer.Option(help="Why, for the audit log.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what would be asked of the API, and ask nothing.")]
 Yes = Annotated[bool, typer.Option("--yes", help="Do it without asking back.")]
 
-__all__ = ["DryRun", "Output", "Reason", "Yes", "act", "agreed", "asked"]
+__all__ = ["DryRun", "Output", "Reason", "Yes", "act", "agreed", "asked", "delete"]
 
 
 def agreed(what: str, name: str, *, yes: bool) -> None:
@@ -37,6 +38,15 @@ def act(method: str, path: str, body: dict[str, JsonValue], output: Format, *, d
     print_item(connected().call(method, path, body=body), output)
 
 
-def asked(method: str, path: str, body: dict[str, JsonValue]) -> JsonValue:
+def asked(method: str, path: str, body: Mapping[str, JsonValue]) -> JsonValue:
     """Return what a dry run shows: what would be asked of the API."""
-    return {"method": method, "path": "/v1/admin" + path, "body": body}
+    return {"method": method, "path": "/v1/admin" + path, "body": dict(body)}
+
+
+def delete(path: str, query: Mapping[str, str], said: str, *, dry_run: bool) -> None:
+    """Ask for a deletion and say that it was done, or only show what would be asked."""
+    if dry_run:
+        print_json({"method": "DELETE", "path": "/v1/admin" + path, "query": dict(query)})
+        return
+    connected().call("DELETE", path, query=query)
+    typer.echo(said)

@@ -46,19 +46,28 @@ class Step(StrEnum):
 
 @app.command("list")
 def list_(output: Output = Format.TABLE) -> None:
-    """Show every version of every agent."""
+    """Show every version of every agent.
+
+    Example: lockgate agent list
+    """
     print_items(connected().items("/agents"), _COLUMNS, output)
 
 
 @app.command()
 def versions(agent: Name, output: Output = Format.TABLE) -> None:
-    """Show an agent's versions, the newest first."""
+    """Show an agent's versions, the newest first.
+
+    Example: lockgate agent versions echo-agent
+    """
     print_items(connected().items(f"/agents/{quote(agent, safe='')}/versions"), _COLUMNS, output)
 
 
 @app.command()
 def show(agent: Name, version: Version, output: Output = Format.TABLE) -> None:
-    """Show one version."""
+    """Show one version.
+
+    Example: lockgate agent show echo-agent 1.1.0
+    """
     print_item(connected().call("GET", _path(agent, version)), output)
 
 
@@ -70,7 +79,10 @@ def register(
     dry_run: DryRun = False,
     output: Output = Format.TABLE,
 ) -> None:
-    """Register a version, as built."""
+    """Register a version, as built.
+
+    Example: lockgate agent register echo-agent-1.1.0.json --reason "release of May"
+    """
     try:
         told = orjson.loads(file.read_bytes())
     except orjson.JSONDecodeError as error:
@@ -86,7 +98,10 @@ def register(
 def state(
     agent: Name, version: Version, step: Step, *, reason: Reason, dry_run: DryRun = False, output: Output = Format.TABLE
 ) -> None:
-    """Say how far a version is on its way to being approved."""
+    """Say how far a version is on its way to being approved.
+
+    Example: lockgate agent state echo-agent 1.1.0 deployed --reason "endpoint is up"
+    """
     body = {"state": step.value, "reason": reason}
     act("POST", _path(agent, version, "state"), {**body}, output, dry_run=dry_run)
 
@@ -95,7 +110,10 @@ def state(
 def promote(
     agent: Name, version: Version, *, reason: Reason, dry_run: DryRun = False, output: Output = Format.TABLE
 ) -> None:
-    """Give an approved version to new conversations."""
+    """Give an approved version to new conversations.
+
+    Example: lockgate agent promote echo-agent 1.1.0 --reason "release of May"
+    """
     act("POST", _path(agent, version, "promote"), {"reason": reason}, output, dry_run=dry_run)
 
 
@@ -103,7 +121,10 @@ def promote(
 def roll_back(
     agent: Name, version: Version, *, reason: Reason, dry_run: DryRun = False, output: Output = Format.TABLE
 ) -> None:
-    """Give new conversations the promoted version before it."""
+    """Give new conversations the promoted version before it.
+
+    Example: lockgate agent roll-back echo-agent 1.1.0 --reason "wrong answers"
+    """
     act("POST", _path(agent, version, "roll-back"), {"reason": reason}, output, dry_run=dry_run)
 
 
@@ -117,7 +138,10 @@ def disable(
     dry_run: DryRun = False,
     output: Output = Format.TABLE,
 ) -> None:
-    """Have nobody invoke a version any more, for good."""
+    """Have nobody invoke a version any more, for good.
+
+    Example: lockgate agent disable echo-agent 1.0.0 --reason "leaks its prompt" --yes
+    """
     if not dry_run:
         agreed(f"{agent} {version} will be invoked by nobody any more, its conversations end", agent, yes=yes)
     act("POST", _path(agent, version, "disable"), {"reason": reason}, output, dry_run=dry_run)

@@ -4,19 +4,20 @@ Elsewhere CloudWatch evaluates the same catalogue.
 """
 
 import asyncio
-from enum import StrEnum
+from collections.abc import Sequence
 from typing import Annotated, Final
 
-import orjson
 import typer
-from rich.console import Console
+from pydantic import JsonValue
 from rich.markup import escape
-from rich.table import Table
 
 from ops.alarms.catalogue import Severity, catalogue
 from ops.alarms.watch import AlarmState, AlarmUnknownError
 from ops.cli.errors import ExitCode, complain, explained
 from ops.cli.local import asked
+from ops.cli.printing import Format, Output, drawn, items_text, print_items, table_of
+from ops.cli.watching import Watch
+from ops.cli.watching import show as again
 from ops.devstack.control import Request
 from tenancy.clock import SystemClock
 
@@ -33,50 +34,69 @@ _LOOK_S: Final = 0.5
 _STYLE: Final = {Severity.PAGE: "red", Severity.TICKET: "yellow"}
 
 
-class Format(StrEnum):
-    """How to print."""
-
-    TABLE = "table"
-    JSON = "json"
-
-
-Output = Annotated[Format, typer.Option("--output", "-o", help="How to print.")]
+_COLUMNS: Final = {"alarm": "name", "severity": "severity", "runbook": "runbook", "says": "says"}
+_STATES: Final = {
+    "alarm": "name",
+    "severity": "severity",
+    "runbook": "runbook",
+    "rings": "ringing",
+    "found": "found",
+    "says": "says",
+}
 Name = Annotated[str, typer.Argument(metavar="ALARM", help="An alarm's name.")]
 
 
 @app.command("list")
 def list_(output: Output = Format.TABLE) -> None:
-    """Show every alarm with its severity, its runbook and when it rings."""
-    if output is Format.JSON:
-        _print_json([alarm.model_dump(mode="json", exclude_defaults=True) for alarm in catalogue()])
+    """Show every alarm with its severity, its runbook and when it rings.
+
+    Example: lockgate alarms list
+    """
+    if output is not Format.TABLE:
+        alarms: list[JsonValue] = [alarm.model_dump(mode="json", exclude_defaults=True) for alarm in catalogue()]
+        print_items(alarms, _COLUMNS, output)
         return
-    table = _table("alarm", "severity", "runbook", "says")
+    table = table_of(*_COLUMNS)
     for alarm in catalogue():
         table.add_row(alarm.name, f"[{_STYLE[alarm.severity]}]{alarm.severity}[/]", alarm.runbook, escape(alarm.says))
-    Console(soft_wrap=True).print(table)
+    typer.echo(drawn(table), nl=False)
 
 
 @app.command()
 def check(
-    output: Output = Format.TABLE,
+    *,
     every: Annotated[bool, typer.Option("--all", help="Those that are silent, too.")] = False,
+    watch: Watch = False,
+    output: Output = Format.TABLE,
 ) -> None:
-    """Show which alarms ring now; exits with 1 where any does."""
-    states = _states()
-    shown = [state for state in states if every or state.ringing]
-    if output is Format.JSON:
-        _print_json([state.model_dump(mode="json") for state in shown])
-    elif shown:
-        table = _table("alarm", "severity", "runbook", "state", "found", "says")
-        for state in shown:
-            mark = f"[{_STYLE[state.severity]}]rings[/]" if state.ringing else "[green]silent[/]"
-            found = escape("; ".join(state.found))
-            table.add_row(state.name, state.severity, state.runbook, mark, found, escape(state.says))
-        Console(soft_wrap=True).print(table)
-    else:
-        typer.echo(f"all {len(states)} alarms are silent")
+    """Show which alarms ring now; exits with 1 where any does.
+
+    Example: lockgate alarms check --all
+    """
+    states: tuple[AlarmState, ...] = ()
+
+    def look() -> str:
+        nonlocal states
+        states = _states()
+        return _text(states, [state for state in states if every or state.ringing], output)
+
+    again(look, watch=watch)
     if any(state.ringing for state in states):
         raise typer.Exit(ExitCode.FAILED)
+
+
+def _text(states: Sequence[AlarmState], shown: Sequence[AlarmState], output: Format) -> str:
+    if output is not Format.TABLE:
+        found: list[JsonValue] = [state.model_dump(mode="json") for state in shown]
+        return items_text(found, _STATES, output)
+    if not shown:
+        return f"all {len(states)} alarms are silent\n"
+    table = table_of("alarm", "severity", "runbook", "state", "found", "says")
+    for state in shown:
+        mark = f"[{_STYLE[state.severity]}]rings[/]" if state.ringing else "[green]silent[/]"
+        said = escape("; ".join(state.found))
+        table.add_row(state.name, state.severity, state.runbook, mark, said, escape(state.says))
+    return drawn(table)
 
 
 @app.command()
@@ -85,7 +105,10 @@ def wait(
     silent: Annotated[bool, typer.Option("--silent", help="Until it is silent, instead of until it rings.")] = False,
     timeout_s: Annotated[float, typer.Option("--timeout", min=0, help="Seconds.")] = 60.0,
 ) -> None:
-    """Wait until an alarm rings; exits with 8 if it has not in time."""
+    """Wait until an alarm rings; exits with 8 if it has not in time.
+
+    Example: lockgate alarms wait jobs-dead --timeout 60
+    """
     clock = SystemClock()
     until_s = clock.monotonic() + timeout_s
     while True:
@@ -105,20 +128,12 @@ def wait(
 
 @app.command()
 def seen(alarm: Name) -> None:
-    """Let an alarm that counts begin anew: what it rang for is seen to."""
+    """Let an alarm that counts begin anew: what it rang for is seen to.
+
+    Example: lockgate alarms seen jobs-dead
+    """
     typer.echo(asked(Request(verb="seen", alarm=alarm)).detail)
 
 
 def _states() -> tuple[AlarmState, ...]:
     return asked(Request(verb="alarms")).alarms
-
-
-def _table(*headings: str) -> Table:
-    table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0))
-    for heading in headings:
-        table.add_column(heading, header_style="dim", no_wrap=True)
-    return table
-
-
-def _print_json(value: object) -> None:
-    typer.echo(orjson.dumps(value, option=orjson.OPT_INDENT_2).decode())

@@ -52,7 +52,10 @@ def list_(
     limit: Most = 50,
     output: Output = Format.TABLE,
 ) -> None:
-    """Show what operators did, the newest first."""
+    """Show what operators did, the newest first.
+
+    Example: lockgate audit list --tenant globex --operation tenant.suspend
+    """
     query = _query(tenant=tenant, actor=actor, operation=operation, from_=from_, to=to)
     print_items(connected().items("/audit", query, most=limit), _COLUMNS, output)
 
@@ -68,7 +71,10 @@ def refusals(
     limit: Most = 50,
     output: Output = Format.TABLE,
 ) -> None:
-    """Show security events, the newest first: what was refused, to whom and why."""
+    """Show security events, the newest first: what was refused, to whom and why.
+
+    Example: lockgate audit refusals --tenant globex -o ndjson
+    """
     query = _query(tenant=tenant, actor=actor, operation=operation, from_=from_, to=to)
     print_items(connected().items("/security-events", query, most=limit), _COLUMNS, output)
 
@@ -79,7 +85,10 @@ def export(
     tenant: Whose = None,
     file: Annotated[Path | None, typer.Option("--file", dir_okay=False, help="Where to, instead of stdout.")] = None,
 ) -> None:
-    """Take the whole log away, as NDJSON."""
+    """Take the whole log away, as NDJSON.
+
+    Example: lockgate audit export --file audit.ndjson
+    """
     query = _query(tenant=tenant)
     if file is None:
         connected().download("/audit/export", sys.stdout.buffer.write, query)
@@ -90,7 +99,10 @@ def export(
 
 @app.command()
 def verify(*, tenant: Whose = None, file: File = None, output: Output = Format.TABLE) -> None:
-    """Recompute the hashes of every chain; name the first event of each that does not fit."""
+    """Recompute the hashes of every chain; name the first event of each that does not fit.
+
+    Example: lockgate audit verify
+    """
     # What knows the chain takes a second to import.
     from tenancy.chain import proven  # noqa: PLC0415
 

@@ -5,10 +5,10 @@ from typing import Annotated, Final
 import typer
 
 from ops.cli.acting import DryRun, Output, Reason, Yes, act, agreed
-from ops.cli.admin_api import connected
 from ops.cli.arguments import Id
 from ops.cli.job import Job, path_of
-from ops.cli.printing import Format, print_items
+from ops.cli.printing import Format
+from ops.cli.watching import Watch, show_items
 
 app = typer.Typer(
     name="deadletter",
@@ -31,15 +31,24 @@ _COLUMNS: Final = {
 
 @app.command("list")
 def list_(
-    *, limit: Annotated[int, typer.Option(min=1, help="How many at most.")] = 100, output: Output = Format.TABLE
+    *,
+    limit: Annotated[int, typer.Option(min=1, help="How many at most.")] = 100,
+    watch: Watch = False,
+    output: Output = Format.TABLE,
 ) -> None:
-    """Show dead letters, the newest first."""
-    print_items(connected().items("/dead-letters", most=limit), _COLUMNS, output)
+    """Show dead letters, the newest first.
+
+    Example: lockgate deadletter list
+    """
+    show_items("/dead-letters", _COLUMNS, output, watch=watch, most=limit)
 
 
 @app.command()
 def redrive(tenant: Id, job: Job, *, reason: Reason, dry_run: DryRun = False, output: Output = Format.TABLE) -> None:
-    """Submit a dead letter as a new job with the same input, once."""
+    """Submit a dead letter as a new job with the same input, once.
+
+    Example: lockgate deadletter redrive globex job_01jd3k5m7p9q1r3s5t7v9w1x3y --reason "the agent was mended"
+    """
     act("POST", path_of(tenant, job, "redrive"), {"reason": reason}, output, dry_run=dry_run)
 
 
@@ -47,7 +56,10 @@ def redrive(tenant: Id, job: Job, *, reason: Reason, dry_run: DryRun = False, ou
 def purge(
     tenant: Id, job: Job, *, reason: Reason, yes: Yes = False, dry_run: DryRun = False, output: Output = Format.TABLE
 ) -> None:
-    """Lay a dead letter aside: nobody is shown it any more."""
+    """Lay a dead letter aside: nobody is shown it any more.
+
+    Example: lockgate deadletter purge globex job_01jd3k5m7p9q1r3s5t7v9w1x3y --reason "no longer wanted" --yes
+    """
     if not dry_run:
         agreed(f"{tenant}'s {job} will not be redriven any more", tenant, yes=yes)
     act("POST", path_of(tenant, job, "purge"), {"reason": reason}, output, dry_run=dry_run)

@@ -5,7 +5,6 @@ import shlex
 import shutil
 import sys
 from contextlib import ExitStack
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -17,6 +16,9 @@ from ops.cli.environment import settings_of
 from ops.cli.errors import ExitCode, explained
 from ops.cli.local import asked, running
 from ops.cli.local import layout as current_layout
+from ops.cli.printing import Format, Output, drawn, items_text, table_of
+from ops.cli.watching import Watch
+from ops.cli.watching import show as again
 from ops.devstack.control import PartReport, Request
 from ops.devstack.device_grant import decide
 from ops.devstack.layout import CHECKOUT, Layout
@@ -36,7 +38,14 @@ app = typer.Typer(
 )
 
 _STATE_STYLE: Final = {State.READY: "green", State.DEAD: "red", State.FAILED: "red", State.STOPPED: "yellow"}
-_WIDEST: Final = 1_000
+_COLUMNS: Final = {
+    "part": "name",
+    "state": "state",
+    "pid": "pid",
+    "ports": "ports",
+    "healthy": "healthy",
+    "log": "log",
+}
 
 
 class _NoSuchCheckoutError(LockgateError):
@@ -45,7 +54,10 @@ class _NoSuchCheckoutError(LockgateError):
 
 @app.command()
 def up() -> None:
-    """Start everything, show the reference agent in its three modes, stay up until Ctrl-C."""
+    """Start everything, show the reference agent in its three modes, stay up until Ctrl-C.
+
+    Example: lockgate dev up
+    """
     settings = settings_of(DevSettings)
     with explained():
         if not (CHECKOUT / "Makefile").exists():
@@ -66,7 +78,10 @@ def up() -> None:
 def start(
     part: Annotated[str, typer.Argument(help="redis, store, issuer, runtime, receiver, worker or gateway")],
 ) -> None:
-    """Bring back a part of the running stack that died or was stopped."""
+    """Bring back a part of the running stack that died or was stopped.
+
+    Example: lockgate dev start worker
+    """
     typer.echo(asked(Request(verb="start", part=part)).detail)
 
 
@@ -74,36 +89,47 @@ def start(
 def stop(
     part: Annotated[str, typer.Argument(help="redis, store, issuer, runtime, receiver, worker or gateway")],
 ) -> None:
-    """Stop a part of the running stack; it stays down until started."""
+    """Stop a part of the running stack; it stays down until started.
+
+    Example: lockgate dev stop worker
+    """
     typer.echo(asked(Request(verb="stop", part=part)).detail)
-
-
-class Format(StrEnum):
-    """How to print."""
-
-    TABLE = "table"
-    JSON = "json"
 
 
 @app.command()
 def status(
-    output: Annotated[Format, typer.Option("--output", "-o", help="How to print.")] = Format.TABLE,
+    *,
     as_json: Annotated[bool, typer.Option("--json", help="The same as --output json.")] = False,
+    watch: Watch = False,
+    output: Output = Format.TABLE,
 ) -> None:
-    """Show the running stack's parts: state, pid, ports, health."""
-    reply = asked(Request(verb="status"))
-    if as_json or output is Format.JSON:
-        typer.echo(reply.model_dump_json(include={"parts"}, indent=2))
-    else:
-        # As wide as it is: a pid cut short is of no use, and a terminal wraps by itself.
-        Console(width=_WIDEST).print(_table(reply.parts))
-    if any(part.pid is None or part.healthy is False for part in reply.parts):
+    """Show the running stack's parts: state, pid, ports, health.
+
+    Example: lockgate dev status -o json
+    """
+    parts: tuple[PartReport, ...] = ()
+
+    def look() -> str:
+        nonlocal parts
+        reply = asked(Request(verb="status"))
+        parts = reply.parts
+        if as_json or output is Format.JSON:
+            return reply.model_dump_json(include={"parts"}, indent=2) + "\n"
+        if output is Format.TABLE:
+            return drawn(_table(parts))
+        return items_text([part.model_dump(mode="json") for part in parts], _COLUMNS, output)
+
+    again(look, watch=watch)
+    if any(part.pid is None or part.healthy is False for part in parts):
         raise typer.Exit(ExitCode.FAILED)
 
 
 @app.command()
 def reset() -> None:
-    """Forget the stack's data, keys and logs; refuses while a stack runs."""
+    """Forget the stack's data, keys and logs; refuses while a stack runs.
+
+    Example: lockgate dev reset
+    """
     layout = current_layout()
     if not layout.state.exists():
         typer.echo(f"nothing to forget: {layout.state} does not exist")
@@ -121,7 +147,10 @@ def crowd(
     tenant: Annotated[str, typer.Argument(metavar="TENANT", parser=parse_tenant_id, help="The tenant's id.")],
     count: Annotated[int, typer.Argument(min=1, help="How many.")],
 ) -> None:
-    """Count runtime sessions that do not exist as a tenant's: a rehearsal of a full quota."""
+    """Count runtime sessions that do not exist as a tenant's: a rehearsal of a full quota.
+
+    Example: lockgate dev crowd globex 500
+    """
     # It takes a second, and only here.
     from ops.devstack.crowd import crowd as fill  # noqa: PLC0415
 
@@ -155,9 +184,7 @@ def _command(settings: DevSettings) -> str:
 
 
 def _table(parts: tuple[PartReport, ...]) -> Table:
-    table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0))
-    for heading in ("part", "state", "pid", "ports", "healthy", "log"):
-        table.add_column(heading, header_style="dim", no_wrap=True)
+    table = table_of(*_COLUMNS)
     for part in parts:
         table.add_row(
             part.name,

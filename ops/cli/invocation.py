@@ -8,7 +8,8 @@ import typer
 from ops.cli.acting import DryRun, Output, Reason, act
 from ops.cli.admin_api import connected
 from ops.cli.arguments import Id
-from ops.cli.printing import Format, print_item, print_items
+from ops.cli.printing import Format, print_item
+from ops.cli.watching import Watch, show_items
 
 app = typer.Typer(
     name="invocation",
@@ -36,16 +37,23 @@ def list_(
     *,
     status: Annotated[str | None, typer.Option(help="Only those that stand so, as running.")] = None,
     limit: Annotated[int, typer.Option(min=1, help="How many at most.")] = 50,
+    watch: Watch = False,
     output: Output = Format.TABLE,
 ) -> None:
-    """Show a tenant's invocations, the newest first."""
+    """Show a tenant's invocations, the newest first.
+
+    Example: lockgate invocation list globex --status running
+    """
     query = {} if status is None else {"status": status}
-    print_items(connected().items(f"/tenants/{quote(tenant)}/invocations", query, most=limit), _COLUMNS, output)
+    show_items(f"/tenants/{quote(tenant)}/invocations", _COLUMNS, output, watch=watch, query=query, most=limit)
 
 
 @app.command()
 def show(tenant: Id, invocation: Invocation, *, output: Output = Format.TABLE) -> None:
-    """Show one invocation."""
+    """Show one invocation.
+
+    Example: lockgate invocation show globex inv_01jd3k5m7p9q1r3s5t7v9w1x3y
+    """
     print_item(connected().call("GET", _path(tenant, invocation)), output)
 
 
@@ -53,7 +61,10 @@ def show(tenant: Id, invocation: Invocation, *, output: Output = Format.TABLE) -
 def stop(
     tenant: Id, invocation: Invocation, *, reason: Reason, dry_run: DryRun = False, output: Output = Format.TABLE
 ) -> None:
-    """Stop an invocation, whichever process serves it."""
+    """Stop an invocation, whichever process serves it.
+
+    Example: lockgate invocation stop globex inv_01jd3k5m7p9q1r3s5t7v9w1x3y --reason "runs away"
+    """
     act("POST", _path(tenant, invocation) + "/cancel", {"reason": reason}, output, dry_run=dry_run)
 
 

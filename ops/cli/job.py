@@ -8,7 +8,8 @@ import typer
 from ops.cli.acting import DryRun, Output, Reason, act
 from ops.cli.admin_api import connected
 from ops.cli.arguments import Id
-from ops.cli.printing import Format, print_item, print_items
+from ops.cli.printing import Format, print_item
+from ops.cli.watching import Watch, show_items
 
 app = typer.Typer(
     name="job",
@@ -36,28 +37,41 @@ def list_(
     *,
     status: Annotated[str | None, typer.Option(help="Only those that stand so, as running.")] = None,
     limit: Annotated[int, typer.Option(min=1, help="How many at most.")] = 50,
+    watch: Watch = False,
     output: Output = Format.TABLE,
 ) -> None:
-    """Show a tenant's jobs, the newest first."""
+    """Show a tenant's jobs, the newest first.
+
+    Example: lockgate job list globex --status running -o ndjson
+    """
     query = {} if status is None else {"status": status}
-    print_items(connected().items(f"/tenants/{quote(tenant)}/jobs", query, most=limit), _COLUMNS, output)
+    show_items(f"/tenants/{quote(tenant)}/jobs", _COLUMNS, output, watch=watch, query=query, most=limit)
 
 
 @app.command()
 def show(tenant: Id, job: Job, *, output: Output = Format.TABLE) -> None:
-    """Show one job, with its result where it has one."""
+    """Show one job, with its result where it has one.
+
+    Example: lockgate job show globex job_01jd3k5m7p9q1r3s5t7v9w1x3y -o json
+    """
     print_item(connected().call("GET", path_of(tenant, job)), output)
 
 
 @app.command()
 def cancel(tenant: Id, job: Job, *, reason: Reason, dry_run: DryRun = False, output: Output = Format.TABLE) -> None:
-    """Cancel a job; one that runs is told to stop."""
+    """Cancel a job; one that runs is told to stop.
+
+    Example: lockgate job cancel globex job_01jd3k5m7p9q1r3s5t7v9w1x3y --reason "asked for by the tenant"
+    """
     act("POST", path_of(tenant, job, "cancel"), {"reason": reason}, output, dry_run=dry_run)
 
 
 @app.command()
 def fail(tenant: Id, job: Job, *, reason: Reason, dry_run: DryRun = False, output: Output = Format.TABLE) -> None:
-    """Give up a job that has not begun."""
+    """Give up a job that has not begun.
+
+    Example: lockgate job fail globex job_01jd3k5m7p9q1r3s5t7v9w1x3y --reason "submitted by mistake"
+    """
     act("POST", path_of(tenant, job, "fail"), {"reason": reason}, output, dry_run=dry_run)
 
 

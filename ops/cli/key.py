@@ -37,14 +37,20 @@ def list_(
     prefix: Annotated[str | None, typer.Option(help="How its secret begins, as lg_live_4t8kq2zn.")] = None,
     output: Output = Format.TABLE,
 ) -> None:
-    """Show a tenant's keys, the newest first; never their secrets."""
+    """Show a tenant's keys, the newest first; never their secrets.
+
+    Example: lockgate key list globex --prefix lg_live_4t8kq2zn
+    """
     query = {} if prefix is None else {"prefix": prefix}
     print_items(connected().items(_path(tenant), query), _COLUMNS, output)
 
 
 @app.command()
 def show(tenant: Id, key: KeyId, *, output: Output = Format.TABLE) -> None:
-    """Show one key."""
+    """Show one key.
+
+    Example: lockgate key show globex key_01jd3k5m7p9q1r3s5t7v9w1x3y
+    """
     print_item(connected().call("GET", _path(tenant, key)), output)
 
 
@@ -58,7 +64,10 @@ def create(
     dry_run: DryRun = False,
     output: Output = Format.TABLE,
 ) -> None:
-    """Make a key; its secret is printed this once."""
+    """Make a key; its secret is printed this once.
+
+    Example: lockgate key create globex --label import --reason "asked for by globex"
+    """
     body: dict[str, JsonValue] = {"label": label, "reason": reason}
     if role:
         body["roles"] = [*role]
@@ -75,7 +84,10 @@ def rotate(
     dry_run: DryRun = False,
     output: Output = Format.TABLE,
 ) -> None:
-    """Give a key a new secret, which is printed this once."""
+    """Give a key a new secret, which is printed this once.
+
+    Example: lockgate key rotate globex key_01jd3k5m7p9q1r3s5t7v9w1x3y --overlap-s 600 --reason yearly
+    """
     body: dict[str, JsonValue] = {"overlapSeconds": overlap_s, "reason": reason}
     act("POST", _path(tenant, key, "rotate"), body, output, dry_run=dry_run)
 
@@ -84,7 +96,10 @@ def rotate(
 def revoke(
     tenant: Id, key: KeyId, *, reason: Reason, yes: Yes = False, dry_run: DryRun = False, output: Output = Format.TABLE
 ) -> None:
-    """Have a key open nothing from now on, for good."""
+    """Have a key open nothing from now on, for good.
+
+    Example: lockgate key revoke globex key_01jd3k5m7p9q1r3s5t7v9w1x3y --reason leaked --yes
+    """
     if not dry_run:
         agreed(f"{tenant}'s key {key} will open nothing any more", tenant, yes=yes)
     act("POST", _path(tenant, key, "revoke"), {"reason": reason}, output, dry_run=dry_run)

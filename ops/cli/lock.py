@@ -9,7 +9,8 @@ from pydantic.alias_generators import to_camel
 
 from ops.cli.acting import DryRun, Output, Reason, Yes, act, agreed
 from ops.cli.admin_api import AdminApi, connected
-from ops.cli.printing import Format, print_item, print_items
+from ops.cli.printing import Format, print_item
+from ops.cli.watching import Watch, show_items
 
 app = typer.Typer(
     name="lock",
@@ -50,20 +51,29 @@ def path(name: str, verb: str = "") -> str:
 
 
 @app.command("list")
-def list_(output: Output = Format.TABLE) -> None:
-    """Show every lock and who holds it."""
-    print_items(connected().items("/locks"), _COLUMNS, output)
+def list_(watch: Watch = False, output: Output = Format.TABLE) -> None:
+    """Show every lock and who holds it.
+
+    Example: lockgate lock list
+    """
+    show_items("/locks", _COLUMNS, output, watch=watch)
 
 
 @app.command()
 def show(lock: Name, output: Output = Format.TABLE) -> None:
-    """Show one lock."""
+    """Show one lock.
+
+    Example: lockgate lock show failover
+    """
     print_item(connected().call("GET", path(lock)), output)
 
 
 @app.command()
 def acquire(lock: Name, *, reason: Reason, dry_run: DryRun = False, output: Output = Format.TABLE) -> None:
-    """Take a lock that is free, or whose holder was silent for a whole lease; hold it for half a minute."""
+    """Take a lock that is free, or whose holder was silent for a whole lease; hold it for half a minute.
+
+    Example: lockgate lock acquire failover --reason "Dublin does not answer"
+    """
     act("POST", path(lock, "acquire"), {"reason": reason}, output, dry_run=dry_run)
 
 
@@ -76,7 +86,10 @@ def release(
     dry_run: DryRun = False,
     output: Output = Format.TABLE,
 ) -> None:
-    """Give a lock back."""
+    """Give a lock back.
+
+    Example: lockgate lock release failover --fence 5 --reason switched
+    """
     api = connected()
     act("POST", path(lock, "release"), {"reason": reason, "fence": fence or _fence(api, lock)}, output, dry_run=dry_run)
 
@@ -85,7 +98,10 @@ def release(
 def steal(
     lock: Name, *, reason: Reason, yes: Yes = False, dry_run: DryRun = False, output: Output = Format.TABLE
 ) -> None:
-    """Take a lock from a holder that is known to be gone; nothing that one still does is accepted."""
+    """Take a lock from a holder that is known to be gone; nothing that one still does is accepted.
+
+    Example: lockgate lock steal failover --reason "her laptop is gone" --yes
+    """
     if not dry_run:
         agreed(f"whoever holds {lock} is shut out", lock, yes=yes)
     act("POST", path(lock, "steal"), {"reason": reason}, output, dry_run=dry_run)

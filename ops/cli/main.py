@@ -27,7 +27,7 @@ _NOUNS: Final = (
     ("session", "ops.cli.session", "A tenant's sessions: list, stop."),
     ("job", "ops.cli.job", "A tenant's jobs: list, show, cancel, fail."),
     ("deadletter", "ops.cli.deadletter", "Dead letters of all tenants: list, redrive, purge."),
-    ("webhook", "ops.cli.webhook", "A tenant's webhooks: list, deliveries, disable, redeliver."),
+    ("webhook", "ops.cli.webhook", "A tenant's webhooks: list, show, deliveries, disable, redeliver."),
     ("region", "ops.cli.region", "The region agents run in: show, fail-over, fail-back."),
     ("lock", "ops.cli.lock", "Operators' locks: list, show, acquire, release, steal."),
     ("audit", "ops.cli.audit", "What operators did: list, refusals, export, verify."),

@@ -4,15 +4,15 @@ from typing import Annotated
 from urllib.parse import quote
 
 import typer
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, JsonValue
 from pydantic.alias_generators import to_camel
-from rich.console import Console
-from rich.table import Table
 
-from ops.cli.acting import Reason, Yes, agreed
+from ops.cli.acting import DryRun, Reason, Yes, agreed, asked
 from ops.cli.admin_api import connected
 from ops.cli.errors import ExitCode
-from ops.cli.printing import Format, Output, print_json
+from ops.cli.printing import Format, Output, drawn, item_text, items_text, print_json, table_of
+from ops.cli.watching import Watch
+from ops.cli.watching import show as again
 
 app = typer.Typer(
     name="quota",
@@ -48,23 +48,32 @@ class _Quota(BaseModel):
 
 
 @app.command()
-def show(output: Output = Format.TABLE) -> None:
-    """Show the sessions in use, of how many, and the tenants that have the most."""
-    found = connected().call("GET", "/quota")
-    if output is not Format.TABLE:
-        print_json(found)
-        return
+def show(*, watch: Watch = False, output: Output = Format.TABLE) -> None:
+    """Show the sessions in use, of how many, and the tenants that have the most.
+
+    Example: lockgate quota show
+    """
+    api = connected()
+    again(lambda: _text(api.call("GET", "/quota"), output), watch=watch)
+
+
+def _text(found: JsonValue, output: Format) -> str:
     quota = _Quota.model_validate(found)
-    typer.echo(f"sessions {quota.sessions} of {quota.limit} ({quota.percent} %), headroom {quota.headroom}")
-    typer.echo(f"new sessions begin in {quota.region}")
-    typer.echo(f"mark {quota.mark} %" if quota.mark else "below every mark")
-    table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0))
-    for heading in ("tenant", "sessions", "of those in use", ""):
-        table.add_column(heading, header_style="dim", no_wrap=True)
+    if output is Format.CSV:
+        tenants: list[JsonValue] = [one.model_dump() for one in quota.tenants]
+        return items_text(tenants, {name: name for name in _Tenant.model_fields}, output)
+    if output is not Format.TABLE:
+        return item_text(found, output)
+    table = table_of("tenant", "sessions", "of those in use", "")
     for tenant in quota.tenants:
         row = (tenant.tenant, str(tenant.sessions), f"{tenant.percent} %", "[red]runaway[/]" if tenant.runaway else "")
         table.add_row(*row)
-    Console(soft_wrap=True).print(table)
+    return (
+        f"sessions {quota.sessions} of {quota.limit} ({quota.percent} %), headroom {quota.headroom}\n"
+        f"new sessions begin in {quota.region}\n"
+        + (f"mark {quota.mark} %\n" if quota.mark else "below every mark\n")
+        + drawn(table)
+    )
 
 
 @app.command()
@@ -73,7 +82,10 @@ def request(
     region: Annotated[str, typer.Option(help="The runtime's region.")] = "eu-west-1",
     growth: Annotated[int, typer.Option(min=0, help="Expected growth in a month, in percent.")] = 25,
 ) -> None:
-    """Write the request for a higher quota, as AWS wants it; nothing is sent. Exits with 1 where none is needed yet."""
+    """Write the request for a higher quota, as AWS wants it; nothing is sent. Exits with 1 where none is needed yet.
+
+    Example: lockgate quota request --growth 25
+    """
     quota = _Quota.model_validate(connected().call("GET", "/quota"))
     wanted = wanted_limit(quota.sessions, quota.limit, growth)
     typer.echo(f"Service: Amazon Bedrock AgentCore  Region: {region}  Quota: {_QUOTA_NAME}")
@@ -95,10 +107,18 @@ def stop_sessions(
     *,
     reason: Reason,
     yes: Yes = False,
+    dry_run: DryRun = False,
 ) -> None:
-    """End every runtime session a tenant has in use, and what runs in it."""
+    """End every runtime session a tenant has in use, and what runs in it.
+
+    Example: lockgate quota stop-sessions globex --reason "runaway, suspended" --yes
+    """
+    path, body = f"/tenants/{quote(tenant)}/stop-sessions", {"reason": reason}
+    if dry_run:
+        print_json(asked("POST", path, {**body}))
+        return
     agreed(f"everything that {tenant} runs ends", tenant, yes=yes)
-    ended = connected().call("POST", f"/tenants/{quote(tenant)}/stop-sessions", body={"reason": reason})
+    ended = connected().call("POST", path, body={**body})
     if isinstance(ended, dict):
         typer.echo(f"{ended['stopped']} sessions ended, {ended['failed']} not")
         if ended["failed"]:

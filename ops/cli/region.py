@@ -18,7 +18,9 @@ from ops.cli.acting import DryRun, Output, Reason, Yes, agreed
 from ops.cli.admin_api import AdminApi, connected
 from ops.cli.errors import ExitCode, complain
 from ops.cli.lock import Held, held, path
-from ops.cli.printing import Format, print_item, print_json
+from ops.cli.printing import Format, item_text, print_item, print_json
+from ops.cli.watching import Watch
+from ops.cli.watching import show as again
 from tenancy.clock import Clock, SystemClock
 
 app = typer.Typer(
@@ -58,16 +60,23 @@ class _Region(BaseModel):
 
 
 @app.command()
-def show(output: Output = Format.TABLE) -> None:
-    """Show which region serves, why, and what each gateway process makes of it."""
-    print_item(connected().call("GET", "/region"), output)
+def show(*, watch: Watch = False, output: Output = Format.TABLE) -> None:
+    """Show which region serves, why, and what each gateway process makes of it.
+
+    Example: lockgate region show
+    """
+    api = connected()
+    again(lambda: item_text(api.call("GET", "/region"), output), watch=watch)
 
 
 @app.command("fail-over")
 def fail_over(
     *, reason: Reason, yes: Yes = False, timeout: Timeout = 90, dry_run: DryRun = False, output: Output = Format.TABLE
 ) -> None:
-    """Have agents run in the failover region from now on; what streams now ends."""
+    """Have agents run in the failover region from now on; what streams now ends.
+
+    Example: lockgate region fail-over --reason "Dublin does not answer" --yes
+    """
     _switch("fail-over", reason, timeout, output, yes=yes, dry_run=dry_run)
 
 
@@ -75,7 +84,10 @@ def fail_over(
 def fail_back(
     *, reason: Reason, yes: Yes = False, timeout: Timeout = 90, dry_run: DryRun = False, output: Output = Format.TABLE
 ) -> None:
-    """Have agents run in the home region again; what streams now ends."""
+    """Have agents run in the home region again; what streams now ends.
+
+    Example: lockgate region fail-back --reason "Dublin answers again" --yes
+    """
     _switch("fail-back", reason, timeout, output, yes=yes, dry_run=dry_run)
 
 

@@ -4,16 +4,15 @@ import asyncio
 from pathlib import Path
 from typing import Annotated, Final
 
-import orjson
 import typer
 from pydantic import JsonValue
 from rich.console import Console
 from rich.markdown import Markdown
 from rich.markup import escape
-from rich.table import Table
 
 from ops.cli.errors import ExitCode, complain, explained
 from ops.cli.local import layout, running
+from ops.cli.printing import Format, Output, print_items
 from ops.devstack.process import PartFailedError
 from ops.runbooks import page
 from ops.runbooks.commands import commands
@@ -31,33 +30,39 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
+_COLUMNS: Final = {
+    "runbook": "id",
+    "severity": "severity",
+    "owner": "owner",
+    "alarms": "alarms",
+    "last run": "lastRun",
+    "title": "title",
+}
 _MARKS: Final = {Outcome.SEEN: "[green]✓[/]"}
 Number = Annotated[str, typer.Argument(metavar="NUMBER", help="Such as 006.")]
 
 
 @app.command("list")
-def list_(
-    as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
-) -> None:
-    """Show every runbook, and when its last run on this checkout's stack was."""
+def list_(output: Output = Format.TABLE) -> None:
+    """Show every runbook, and when its last run on this checkout's stack was.
+
+    Example: lockgate runbook list
+    """
     with explained():
         books = page.every(FOLDER)
-    if as_json:
-        _print_json([{**book.front.model_dump(mode="json"), "title": book.title} for book in books])
-        return
-    table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0))
-    for heading in ("runbook", "severity", "owner", "alarms", "last run", "title"):
-        table.add_column(heading, header_style="dim", no_wrap=True)
-    for book in books:
-        front = book.front
-        alarms = ", ".join(front.alarms) or "-"
-        table.add_row(front.id, front.severity, front.owner, alarms, _last_run(front.id), escape(book.title))
-    Console(soft_wrap=True).print(table)
+    shown: list[JsonValue] = [
+        {**book.front.model_dump(mode="json"), "lastRun": _last_run(book.front.id), "title": book.title}
+        for book in books
+    ]
+    print_items(shown, _COLUMNS, output)
 
 
 @app.command()
 def show(number: Number) -> None:
-    """Show a runbook."""
+    """Show a runbook.
+
+    Example: lockgate runbook show 006
+    """
     with explained():
         book = page.find(FOLDER, number)
     console = Console()
@@ -72,7 +77,10 @@ def run(
     record: Annotated[bool, typer.Option("--record", help="Keep the evidence.")] = False,
     given: Annotated[list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="What a step needs.")] = None,
 ) -> None:
-    """Run a runbook on the local stack, its fault injected first; exits with 7 where a step shows something else."""
+    """Run a runbook on the local stack, its fault injected first; exits with 7 where a step shows something else.
+
+    Example: lockgate runbook run 006 --env local --record
+    """
     if environment != LOCAL:
         complain(f"runbooks run by themselves on the local stack only; `lockgate runbook show {number}` has the steps")
         raise typer.Exit(ExitCode.USAGE)
@@ -132,7 +140,3 @@ def _last_run(number: str) -> str:
         return "-"
     found = Evidence.model_validate_json(kept[-1].read_bytes())
     return f"{found.started_at:%Y-%m-%d %H:%M} {found.outcome}"
-
-
-def _print_json(value: JsonValue) -> None:
-    typer.echo(orjson.dumps(value, option=orjson.OPT_INDENT_2).decode())

@@ -44,7 +44,10 @@ def runtime(
     ] = _DEFAULTS.new_sessions_per_s,
     log_level: Annotated[str, typer.Option(help="debug, info, warning or error.")] = "warning",
 ) -> None:
-    """Run the local AgentCore until Ctrl-C: AWS's data plane and control plane, one process per session."""
+    """Run the local AgentCore until Ctrl-C: AWS's data plane and control plane, one process per session.
+
+    Example: lockgate runtime --agent agents/echo-agent
+    """
     logging.basicConfig(level=log_level.upper(), format="%(levelname)s %(message)s")
     secret = secret_key_file.read_text().strip() if secret_key_file else ""
     options = Options(

@@ -22,6 +22,8 @@ def serve(
     """Run a gateway until SIGTERM or Ctrl-C; with several workers, SIGHUP replaces them one by one.
 
     Settings come from LOCKGATE_* and AWS_* variables; .env.example lists them, .lockgate/dev.env has the dev stack's.
+
+    Example: lockgate serve --port 8080 --workers 4
     """
     # What a gateway imports takes longer than showing its help.
     from ops.cli.environment import settings_of  # noqa: PLC0415

@@ -6,9 +6,9 @@ from urllib.parse import quote
 import typer
 
 from ops.cli.acting import DryRun, Output, Reason, act
-from ops.cli.admin_api import connected
 from ops.cli.arguments import Id
-from ops.cli.printing import Format, print_items
+from ops.cli.printing import Format
+from ops.cli.watching import Watch, show_items
 
 app = typer.Typer(
     name="session",
@@ -32,10 +32,14 @@ def list_(
     tenant: Id,
     *,
     limit: Annotated[int, typer.Option(min=1, help="How many at most.")] = 100,
+    watch: Watch = False,
     output: Output = Format.TABLE,
 ) -> None:
-    """Show the sessions that a tenant used within a day."""
-    print_items(connected().items(f"/tenants/{quote(tenant)}/sessions", most=limit), _COLUMNS, output)
+    """Show the sessions that a tenant used within a day.
+
+    Example: lockgate session list globex
+    """
+    show_items(f"/tenants/{quote(tenant)}/sessions", _COLUMNS, output, watch=watch, most=limit)
 
 
 @app.command()
@@ -47,6 +51,9 @@ def stop(
     dry_run: DryRun = False,
     output: Output = Format.TABLE,
 ) -> None:
-    """End a session's microVM with all that runs in it."""
+    """End a session's microVM with all that runs in it.
+
+    Example: lockgate session stop globex ses_0123456789abcdef0123456789abcdef0123456789abcdef --reason "runs away"
+    """
     path = f"/tenants/{quote(tenant)}/sessions/{quote(session, safe='')}/stop"
     act("POST", path, {"reason": reason}, output, dry_run=dry_run)

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from ops.cli.acting import DryRun, Reason, asked
+from ops.cli.acting import DryRun, Reason, asked, delete
 from ops.cli.admin_api import connected
 from ops.cli.arguments import Id as Id
 from ops.cli.errors import ExitCode, complain
@@ -109,13 +109,19 @@ Client = Annotated[str, typer.Option("--client-id", help="The tokens' `azp` or `
 
 @app.command("list")
 def list_(output: Output = Format.TABLE) -> None:
-    """Show every tenant, by id."""
+    """Show every tenant, by id.
+
+    Example: lockgate tenant list
+    """
     print_items(connected().items("/tenants"), _COLUMNS, output)
 
 
 @app.command()
 def show(tenant: Id, output: Output = Format.TABLE) -> None:
-    """Show one tenant with its limits and bindings."""
+    """Show one tenant with its limits and bindings.
+
+    Example: lockgate tenant show globex
+    """
     api = connected()
     found = api.call("GET", f"/tenants/{quote(tenant)}")
     bound = api.call("GET", f"/tenants/{quote(tenant)}/bindings")
@@ -146,7 +152,10 @@ def create(
     dry_run: DryRun = False,
     output: Output = Format.TABLE,
 ) -> None:
-    """Create a tenant and, where all three of its parts are given, bind an application to it."""
+    """Create a tenant and, where all three of its parts are given, bind an application to it.
+
+    Example: lockgate tenant create initech --name Initech --tier basic
+    """
     parts = (issuer, directory, client_id)
     if any(parts) and not all(parts):
         complain("--issuer, --directory and --client-id go together")
@@ -182,7 +191,10 @@ def update(
     dry_run: DryRun = False,
     output: Output = Format.TABLE,
 ) -> None:
-    """Change a tenant's tier, limits, budget or redaction; what is not named stays as it is."""
+    """Change a tenant's tier, limits, budget or redaction; what is not named stays as it is.
+
+    Example: lockgate tenant update globex --tier standard --limit runningJobs=3 --reason upgrade
+    """
     body: dict[str, JsonValue] = {"reason": reason}
     if tier is not None:
         body["tier"] = tier.value
@@ -201,30 +213,69 @@ def update(
 
 @app.command()
 def suspend(tenant: Id, *, reason: Reason, dry_run: DryRun = False, output: Output = Format.TABLE) -> None:
-    """Refuse a tenant from now on, and end what runs for it."""
+    """Refuse a tenant from now on, and end what runs for it.
+
+    Example: lockgate tenant suspend globex --reason unpaid
+    """
     _act("POST", f"/tenants/{quote(tenant)}/suspend", {"reason": reason}, output, dry_run=dry_run)
 
 
 @app.command()
 def reinstate(tenant: Id, *, reason: Reason, dry_run: DryRun = False, output: Output = Format.TABLE) -> None:
-    """Serve a suspended tenant again."""
+    """Serve a suspended tenant again.
+
+    Example: lockgate tenant reinstate globex --reason paid
+    """
     _act("POST", f"/tenants/{quote(tenant)}/reinstate", {"reason": reason}, output, dry_run=dry_run)
 
 
 @app.command()
-def bind(tenant: Id, *, issuer: Issuer, directory: Directory, client_id: Client, reason: Reason) -> None:
-    """Let an application's tokens speak for a tenant."""
-    body: JsonValue = {"issuer": issuer, "directory": directory, "clientId": client_id, "reason": reason}
-    connected().call("POST", f"/tenants/{quote(tenant)}/bindings", body=body)
+def bind(
+    tenant: Id,
+    *,
+    issuer: Issuer,
+    directory: Directory,
+    client_id: Client,
+    reason: Reason,
+    dry_run: DryRun = False,
+) -> None:
+    """Let an application's tokens speak for a tenant.
+
+    Example: lockgate tenant bind globex --issuer https://idp.example/910be000-0000-4000-8000-000000000002/v2.0
+      --directory 910be000-0000-4000-8000-000000000002 --client-id back-office --reason "a second application"
+    """
+    body: dict[str, JsonValue] = {
+        "issuer": issuer,
+        "directory": directory,
+        "clientId": client_id,
+        "reason": reason,
+    }
+    path = f"/tenants/{quote(tenant)}/bindings"
+    if dry_run:
+        print_json(asked("POST", path, body))
+        return
+    connected().call("POST", path, body=body)
     typer.echo(f"{client_id} speaks for {tenant}")
 
 
 @app.command()
-def unbind(tenant: Id, *, issuer: Issuer, directory: Directory, client_id: Client, reason: Reason) -> None:
-    """Refuse an application's tokens from now on."""
+def unbind(
+    tenant: Id,
+    *,
+    issuer: Issuer,
+    directory: Directory,
+    client_id: Client,
+    reason: Reason,
+    dry_run: DryRun = False,
+) -> None:
+    """Refuse an application's tokens from now on.
+
+    Example: lockgate tenant unbind globex --issuer https://idp.example/910be000-0000-4000-8000-000000000002/v2.0
+      --directory 910be000-0000-4000-8000-000000000002 --client-id back-office --reason retired
+    """
     query = {"issuer": issuer, "directory": directory, "clientId": client_id, "reason": reason}
-    connected().call("DELETE", f"/tenants/{quote(tenant)}/bindings", query=query)
-    typer.echo(f"{client_id} speaks for {tenant} no more")
+    said = f"{client_id} speaks for {tenant} no more"
+    delete(f"/tenants/{quote(tenant)}/bindings", query, said, dry_run=dry_run)
 
 
 def _limits(said: list[str] | None) -> dict[str, JsonValue]:

@@ -7,7 +7,7 @@ from urllib.parse import quote
 import orjson
 import typer
 
-from ops.cli.acting import DryRun, Output, Reason, act
+from ops.cli.acting import DryRun, Output, Reason, act, delete
 from ops.cli.admin_api import connected
 from ops.cli.arguments import Id
 from ops.cli.errors import ExitCode, complain
@@ -45,7 +45,10 @@ def list_(
     tenant: Annotated[str | None, typer.Option(help="As this tenant may call them.")] = None,
     output: Output = Format.TABLE,
 ) -> None:
-    """Show every tool, or what one tenant may do with them."""
+    """Show every tool, or what one tenant may do with them.
+
+    Example: lockgate tool list --tenant globex
+    """
     if tenant is None:
         print_items(connected().items("/tools"), _COLUMNS, output)
     else:
@@ -54,7 +57,10 @@ def list_(
 
 @app.command()
 def show(tool: Name, output: Output = Format.TABLE) -> None:
-    """Show one tool."""
+    """Show one tool.
+
+    Example: lockgate tool show search
+    """
     print_item(connected().call("GET", f"/tools/{quote(tool, safe='')}"), output)
 
 
@@ -70,7 +76,10 @@ def register(
     dry_run: DryRun = False,
     output: Output = Format.TABLE,
 ) -> None:
-    """Register a tool, or change it to what the file says."""
+    """Register a tool, or change it to what the file says.
+
+    Example: lockgate tool register search search.json --reason "a new tool"
+    """
     try:
         told = orjson.loads(file.read_bytes())
     except orjson.JSONDecodeError as error:
@@ -85,21 +94,29 @@ def register(
 
 @app.command()
 def allow(tenant: Id, tool: Name, *, reason: Reason, dry_run: DryRun = False, output: Output = Format.TABLE) -> None:
-    """Let a tenant call a tool, whatever its tier."""
+    """Let a tenant call a tool, whatever its tier.
+
+    Example: lockgate tool allow globex search --reason "bought it"
+    """
     act("PUT", _path(tenant, tool), {"allowed": True, "reason": reason}, output, dry_run=dry_run)
 
 
 @app.command()
 def deny(tenant: Id, tool: Name, *, reason: Reason, dry_run: DryRun = False, output: Output = Format.TABLE) -> None:
-    """Let a tenant not call a tool, whatever its tier."""
+    """Let a tenant not call a tool, whatever its tier.
+
+    Example: lockgate tool deny globex search --reason "misused it"
+    """
     act("PUT", _path(tenant, tool), {"allowed": False, "reason": reason}, output, dry_run=dry_run)
 
 
 @app.command()
-def reset(tenant: Id, tool: Name, *, reason: Reason) -> None:
-    """Leave a tool to the tenant's tier again."""
-    connected().call("DELETE", _path(tenant, tool), query={"reason": reason})
-    typer.echo(f"the tier of {tenant} decides about {tool}")
+def reset(tenant: Id, tool: Name, *, reason: Reason, dry_run: DryRun = False) -> None:
+    """Leave a tool to the tenant's tier again.
+
+    Example: lockgate tool reset globex search --reason "back to its tier"
+    """
+    delete(_path(tenant, tool), {"reason": reason}, f"the tier of {tenant} decides about {tool}", dry_run=dry_run)
 
 
 def _path(tenant: str, *tool: str) -> str:

@@ -40,7 +40,10 @@ def top(
     once: Annotated[bool, typer.Option("--once", help="Look once, as plain text, and end.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Look once, as JSON, and end.")] = False,
 ) -> None:
-    """Show one live screen of the running dev stack; Ctrl-C ends it."""
+    """Show one live screen of the running dev stack; Ctrl-C ends it.
+
+    Example: lockgate top --once
+    """
     api, console = connected(), Console(highlight=False)
     before = _read()
     if as_json or once or not console.is_terminal:

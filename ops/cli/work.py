@@ -16,6 +16,8 @@ def work(
     """Drive jobs until SIGTERM or Ctrl-C.
 
     Settings come from LOCKGATE_* and AWS_* variables; .env.example lists them, .lockgate/dev.env has the dev stack's.
+
+    Example: lockgate work --private-port 8089
     """
     # What a worker imports takes longer than showing its help.
     from ops.cli.environment import settings_of  # noqa: PLC0415

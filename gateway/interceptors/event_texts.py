@@ -9,7 +9,6 @@ from typing import Final
 import orjson
 
 from gateway.interceptors.errors import InterceptorFailedError
-from gateway.interceptors.folding import fold
 from gateway.interceptors.held_event import HeldEvent
 from gateway.interceptors.json_text import JsonUnreadableError, decode
 from gateway.interceptors.rules import NAME, Rules, number_kind
@@ -100,7 +99,7 @@ class EventReader:
 
     def _place(self, parent: _Place, key: str) -> _Place | None:
         """Return a member's place, None where its key holds what must not pass."""
-        if self._rules.scanner.scan(fold(key), 0, last=True)[0]:
+        if self._rules.scanner.whole(key):
             return None
         if self._places >= _PATHS_MAX:
             self._root.below.clear()

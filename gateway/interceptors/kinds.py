@@ -16,9 +16,16 @@ Judge: TypeAlias = Callable[[bytes, int, int], int]
 
 _DIGITS: Final = frozenset(b"0123456789")
 _ALNUM: Final = frozenset(b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz")
-_SEPARATORS: Final = b" .-()\x01"
+_SEPARATORS: Final = b" \t\n\v\f\r.-/_()"
 _BRITISH: Final = frozenset({b"1", b"2", b"3", b"5", b"7", b"8", b"9"})
-_SEP: Final = r"[ .\-]?"
+# Between two groups of a number: up to three blanks, ends of lines, dots, hyphens, slashes and low lines.
+_SEP: Final = r"[ \t-\r./_\-]{0,3}"
+# Others than a single blank, dot or hyphen.
+_LOOSE: Final = re.compile(rb"[\t-\r/_]|[ .\-]{2}")
+_GROUPS: Final = re.compile(rb"[0-9]+")
+# What a digit counts, and what its double does.
+_VALUES: Final = bytes.maketrans(b"0123456789", bytes(range(10)))
+_CROSS_SUMS: Final = bytes.maketrans(b"0123456789", bytes((0, 2, 4, 6, 8, 1, 3, 5, 7, 9)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,23 +54,18 @@ def _stands_alone(text: bytes, start: int, end: int, neighbours: frozenset[int])
 def _digit_ends(text: bytes, start: int, end: int) -> list[tuple[int, int]]:
     """Return (digits so far, end) of every place a number may end at: after a digit that no digit follows."""
     ends, count = [], 0
-    for at in range(start, end):
-        if text[at] in _DIGITS:
-            count += 1
-            if at + 1 == len(text) or text[at + 1] not in _DIGITS:
-                ends.append((count, at + 1))
+    for group in _GROUPS.finditer(text, start, end):
+        count += group.end() - group.start()
+        ends.append((count, group.end()))
+    if ends and ends[-1][1] == end < len(text) and text[end] in _DIGITS:
+        ends.pop()
     return ends[::-1]
 
 
 def luhn(digits: bytes) -> bool:
     """Tell whether the last digit is the Luhn check digit of the others (ISO/IEC 7812-1)."""
-    total = 0
-    for place, digit in enumerate(reversed(digits)):
-        value = digit - 48
-        if place % 2:
-            value = value * 2 - 9 if value > 4 else value * 2  # noqa: PLR2004 a doubled digit's cross sum
-        total += value
-    return total % 10 == 0
+    places = digits[::-1]
+    return (sum(places[::2].translate(_VALUES)) + sum(places[1::2].translate(_CROSS_SUMS))) % 10 == 0
 
 
 def issuer_lengths(digits: bytes) -> tuple[int, ...]:
@@ -81,6 +83,21 @@ def issuer_lengths(digits: bytes) -> tuple[int, ...]:
     return lengths
 
 
+def printed(said: bytes) -> bool:
+    """Tell whether digits are grouped as cards have them, which numbers in a table hardly ever are.
+
+    Any grouping will do with a blank, a dot or a hyphen between its groups.
+    """
+    if _LOOSE.search(said) is None:
+        return True
+    sizes = tuple(map(len, _GROUPS.findall(said)))
+    if set(sizes) == {1}:
+        return b"\n" not in said and b"\t" not in said
+    if sizes in {(4, 6, 5), (4, 6, 4)}:
+        return True
+    return set(sizes[:-1]) == {4} and sizes[-1] <= 4  # noqa: PLR2004 in fours
+
+
 def card(text: bytes, start: int, end: int) -> int:
     """Judge a payment card number: a network's first digits and length, and the Luhn check."""
     if start > 0 and text[start - 1] in _DIGITS:
@@ -90,7 +107,7 @@ def card(text: bytes, start: int, end: int) -> int:
     if not lengths:
         return 0
     for count, at in _digit_ends(text, start, end):
-        if count in lengths and luhn(digits[:count]):
+        if count in lengths and luhn(digits[:count]) and printed(text[start:at]):
             return at
     return 0
 
@@ -194,25 +211,32 @@ def ip_v6(text: bytes, start: int, end: int) -> int:
 
 _LOCAL: Final = string.ascii_letters + string.digits + "._%+-'"
 _ACCOUNT: Final = r"(?:account|acct|acc|a/c|ac)(?: ?(?:number|num|no))?[.:#]?[ :#]{0,3}"
-_SORT: Final = r"[0-9]{2}[ \-]?[0-9]{2}[ \-]?[0-9]{2}"
-_GAP: Final = r"[ ,;:/|\-]{1,3}(?:and )?"
+_SORT: Final = r"[0-9]{2}[ \t-\r\-]{0,3}[0-9]{2}[ \t-\r\-]{0,3}[0-9]{2}"
+_HYPHENED_SORT: Final = r"[0-9]{2} ?- ?[0-9]{2} ?- ?[0-9]{2}"
+# With words that say what they are, numbers may look like dates and times too.
+_SAID_SORT: Final = rf"[0-9]{{2}}{_SEP}[0-9]{{2}}{_SEP}[0-9]{{2}}"
+_SAID_ACCOUNT: Final = rf"[0-9]{{4}}{_SEP}[0-9]{{4}}"
+_SORT_CODE: Final = r"sort ?code[.:#]?[ :#]{0,3}"
+_GAP: Final = r"[ \t-\r,;:/|\-]{1,3}(?:and )?"
+_BANK_ACCOUNTS: Final = (
+    rf"{_SORT}{_GAP}(?:{_ACCOUNT})?[0-9]{{8}}",
+    rf"{_SAID_SORT}{_GAP}{_ACCOUNT}{_SAID_ACCOUNT}",
+    rf"[0-9]{{8}}{_GAP}(?:{_SORT_CODE})?{_HYPHENED_SORT}",
+    rf"{_SAID_ACCOUNT}{_GAP}{_SORT_CODE}{_SAID_SORT}",
+)
 _V4: Final = r"[0-9]{1,3}(?:\.[0-9]{1,3}){3}"
 
 # Of two that begin together the longer one wins, of two as long the earlier here.
 BUILT_IN: Final = (
     Kind(
         "ni_number",
-        r"(?i)[A-CEGHJ-PR-TW-Z][A-CEGHJ-NPR-TW-Z][ .\-]?[0-9]{2}[ .\-]?[0-9]{2}[ .\-]?[0-9]{2}[ .\-]?[A-D]",
+        rf"(?i)[A-CEGHJ-PR-TW-Z][A-CEGHJ-NPR-TW-Z]{_SEP}[0-9]{{2}}{_SEP}[0-9]{{2}}{_SEP}[0-9]{{2}}"
+        r"(?:[ \t./_\-]|[ \t\-]{2,3})?[A-D]",
         ni_number,
     ),
     Kind("iban", rf"[A-Za-z]{{2}}[0-9]{{2}}(?:{_SEP}[A-Za-z0-9]){{11,30}}", iban),
     Kind("payment_card", rf"[2-6](?:{_SEP}[0-9]){{12,18}}", card),
-    Kind("bank_account", rf"(?i){_SORT}{_GAP}(?:{_ACCOUNT})?[0-9]{{8}}", bank_account),
-    Kind(
-        "bank_account",
-        r"(?i)[0-9]{8}" + _GAP + r"(?:sort ?code[.:#]?[ :#]{0,3})?[0-9]{2}-[0-9]{2}-[0-9]{2}",
-        bank_account,
-    ),
+    Kind("bank_account", rf"(?i)(?:{'|'.join(_BANK_ACCOUNTS)})", bank_account),
     Kind("nhs_number", rf"[0-9]{{3}}{_SEP}[0-9]{{3}}{_SEP}[0-9]{{4}}", nhs_number),
     Kind("phone", r"\+[1-9](?:[ .\-()]{0,2}[0-9]){6,15}", phone),
     Kind("phone", r"0(?:[ .\-()]{0,2}[0-9]){9,16}", phone),
@@ -224,13 +248,17 @@ BUILT_IN: Final = (
     Kind("ip_address", _V4, ip_v4),
     Kind("ip_address", rf"(?:[0-9A-Fa-f]{{0,4}}:){{2,7}}(?:[0-9A-Fa-f]{{0,4}}|{_V4})", ip_v6),
 )
+# Its pattern is that of many a number: where it overlaps another kind, the other gives the name.
+WEAKEST: Final = "phone"
 # No built-in kind is written without one of these.
 _NEED: Final = b"0123456789@:"
 _NUMERALS: Final = b"0123456789"
 _IBAN_HEAD: Final = re.compile(rb"[A-Za-z]{2}[0-9]{2}")
-_RUN: Final = _LOCAL.encode()
+# What may stand before the @ of an address.
+ADDRESS_RUN: Final = _LOCAL.encode()
 LOCAL_PART_MAX: Final = 64
 _NI_FIRST: Final = frozenset(b"ABCEGHJKLMNOPRSTWXYZabceghjklmnoprstwxyz")
+_NI_SEPARATORS: Final = b" \t\n\v\f\r./_-"
 _NI_SECOND: Final = _NI_FIRST - frozenset(b"Oo")
 NAMES: Final = tuple(dict.fromkeys(kind.name for kind in BUILT_IN))
 
@@ -251,11 +279,13 @@ def may_hold(text: bytes) -> bool:
 def begins_at(text: bytes, start: int) -> int:
     """Return the first place at which a match may be under way at the end of a text that has not what is needed.
 
-    Up to there a match is a run as before the @ of an address, or the two letters of an NI number and a blank.
+    Up to there a match is a run as before the @ of an address, or an NI number's two letters and three separators.
     """
     size = len(text)
-    if not text.endswith(b" "):
-        return max(start, size - LOCAL_PART_MAX, len(text.rstrip(_RUN)))
-    at = size - 3
-    letters = at >= start and text[at] in _NI_FIRST and text[at + 1] in _NI_SECOND
-    return at if letters and not (at > 0 and text[at - 1] in _ALNUM) else size
+    address = max(start, size - LOCAL_PART_MAX, len(text.rstrip(ADDRESS_RUN)))
+    if text[-1:] not in _NI_SEPARATORS:
+        return address
+    tail = text[-3:]
+    at = size - (len(tail) - len(tail.rstrip(_NI_SEPARATORS))) - 2
+    letters = start <= at < address and text[at] in _NI_FIRST and text[at + 1] in _NI_SECOND
+    return at if letters and not (at > 0 and text[at - 1] in _ALNUM) else address

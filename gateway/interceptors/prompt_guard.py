@@ -42,7 +42,7 @@ class PhraseGuard:
 
     def refuses(self, text: str) -> str | None:
         """Return the name of the first rule the text breaks, or None."""
-        folded = fold(text)
+        folded = fold(text).text
         return next((name for name, rule in self._rules if rule.search(folded) is not None), None)
 
 

@@ -32,8 +32,9 @@ class Redactor:
 
     def whole(self, json_bytes: bytes) -> bytes | Blocked:
         """Redact a whole answer; raises InterceptorFailedError where it is no JSON."""
-        if b"\\" not in json_bytes and json_bytes.isascii() and not self.rules.scanner.may_match(json_bytes):
-            # Without escapes a text stands in the document as it is.
+        shows_itself = json_bytes.isascii() and b"\\" not in json_bytes and b"\x7f" not in json_bytes
+        if shows_itself and not self.rules.scanner.may_match(json_bytes):
+            # Each text stands in the document as the patterns see it: no escapes, nothing to be folded.
             return json_bytes
         document = json_bytes.decode(errors="surrogateescape")
         try:

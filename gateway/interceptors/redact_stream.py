@@ -14,7 +14,6 @@ from typing import Final
 
 from gateway.interceptors.errors import InterceptorFailedError, RedactionBlockedError
 from gateway.interceptors.event_texts import EventReader
-from gateway.interceptors.folding import fold
 from gateway.interceptors.held_event import HeldEvent
 from gateway.interceptors.json_text import JsonUnreadableError
 from gateway.interceptors.rules import NAME, Edit, Rules, joined
@@ -134,7 +133,7 @@ class StreamRedactor:
             event.carry(index, text.carry)
             text.carry = []
         first = text.decided
-        found = text.take(fold(value), self._rules.scanner)
+        found = text.take(value, self._rules.scanner)
         end = text.end
         if text.decided < end or found or text.pieces:
             if text.decided < end or found:
@@ -165,7 +164,7 @@ class StreamRedactor:
         """Let a value stand for itself, joined to nothing."""
         if text.clean and value == text.last:
             return
-        found, _ = self._rules.scanner.scan(fold(value), 0, last=True)
+        found = self._rules.scanner.whole(value)
         for match in found:
             event.edit(index, self._rules.edit(match))
         self._matches += len(found)
@@ -177,12 +176,13 @@ class StreamRedactor:
             self._edit(text, first, text.settle(self._rules.scanner, last=True))
             text.release()
 
-    def _edit(self, text: StreamText, first: int, found: list[tuple[int, Match]]) -> None:
+    def _edit(self, text: StreamText, first: int, found: list[Match]) -> None:
         """Take matches out of the values they stand in; `first` is up to where the text was decided before."""
-        for base, match in found:
-            put = self._rules.replacement(match.kind)
-            self._matches += 1
-            start, end = base + match.start, base + match.end
+        for match in found:
+            start, end, put = match.start, match.end, ""
+            if match.kind:
+                put = self._rules.replacement(match.kind)
+                self._matches += 1
             if text.carry:
                 text.carry_edits.append(Edit(start - first, end - first, put))
             for piece in text.pieces:

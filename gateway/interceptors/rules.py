@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from gateway.interceptors.errors import RedactionBlockedError
-from gateway.interceptors.folding import fold
 from gateway.interceptors.json_text import Token, characters, decode
 from gateway.interceptors.kinds import Kind, card, nhs_number, whole
 from gateway.interceptors.scan import Match, Scanner
@@ -98,7 +97,7 @@ class Rules:
         if token.kind == "number":
             kind = number_kind(written)
             return None if kind is None else f'"{self.replacement(kind)}"'
-        found, _ = self.scanner.scan(fold(decode(written)), 0, last=True)
+        found = self.scanner.whole(decode(written))
         if not found:
             return None
         return edited(written, [self.edit(match) for match in found])

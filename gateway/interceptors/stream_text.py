@@ -10,7 +10,7 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import Final
 
-from gateway.interceptors.folding import fold
+from gateway.interceptors.folding import UNSEEN_MAX, Folded, fold
 from gateway.interceptors.held_event import HeldEvent
 from gateway.interceptors.kinds import LOCAL_PART_MAX, begins_at, needs
 from gateway.interceptors.rules import Edit
@@ -51,10 +51,18 @@ class StreamText:
     path: str
     # Its values stand for themselves.
     apart: bool
-    # Folded: a character of context, if there is one, and all that is not decided.
+    # Folded: a character of context, if there is one, and all that is not tried yet.
     buffer: bytes = b""
-    context: int = 0
+    start: int = 0
+    # Which character each of the buffer stands for: one after another from `base` on, or as listed.
+    base: int = 0
+    places: list[int] | None = None
+    # Up to here the buffer belongs to what was found.
+    covered: int = 0
+    # Of the text: up to where it may go out, how long it is, and how many characters at its end do not show.
     decided: int = 0
+    end: int = 0
+    unseen: int = 0
     # Nothing but the beginning of an address or of an NI number can be under way in the buffer.
     plain: bool = True
     pieces: deque[Piece] = field(default_factory=deque)
@@ -71,11 +79,6 @@ class StreamText:
     # Where it stood last.
     event: HeldEvent | None = None
     index: int = 0
-
-    @property
-    def end(self) -> int:
-        """How many characters there have been."""
-        return self.decided + len(self.buffer) - self.context
 
     @property
     def doubtful(self) -> bool:
@@ -106,39 +109,87 @@ class StreamText:
         if len(value) > scanner.width or not any(map(str.isalpha, value)):
             self.constant = False
         else:
-            found, _ = scanner.scan(fold(value) * (2 * scanner.width // len(value) + 3), 0, last=True)
-            self.constant = not found
+            self.constant = not scanner.whole(value * (2 * scanner.width // len(value) + 3))
         self.label = self.constant
         return self.label
 
     def _rejoin(self, width: int) -> None:
         """Have what follows looked at together with the label, which is out."""
         last = self.last or ""
-        tail = (fold(last) * (width // len(last) + 2))[-width - 1 :]
+        repeated = last * (width * (UNSEEN_MAX + 1) // len(last) + 2)
+        folded = fold(repeated)
+        places = folded.places or range(len(repeated))
         self.label, self.plain = False, False
-        self.buffer, self.context, self.decided = tail, 1, self.decided - len(tail) + 1
+        self.buffer, self.start, self.covered, self.unseen = folded.text[-width - 1 :], 1, 0, folded.unseen
+        self.places = [self.end - len(repeated) + place for place in places[-width - 1 :]]
+        self.decided = self.places[1]
 
-    def take(self, folded: bytes, scanner: Scanner) -> list[tuple[int, Match]]:
-        """Add to the text and decide what can be decided; return the matches with the offset theirs count from."""
-        self.buffer += folded
-        if self.plain and scanner.only_built_in and not needs(folded):
-            at = begins_at(self.buffer, self.context)
-            self._decide(at)
+    def take(self, value: str, scanner: Scanner) -> list[Match]:
+        """Add to the text and decide what can be decided; return the matches by the text's characters."""
+        folded = fold(value, self.unseen)
+        self._add(folded, len(value))
+        if self.plain and scanner.only_built_in and not needs(folded.text):
+            self._try_up_to(begins_at(self.buffer, self.start), 0)
             return _NONE
         return self.settle(scanner, last=False)
 
-    def settle(self, scanner: Scanner, *, last: bool) -> list[tuple[int, Match]]:
+    def settle(self, scanner: Scanner, *, last: bool) -> list[Match]:
         """Decide what can be decided, all of it where the text ends; return as `take` does."""
-        base = self.decided - self.context
-        found, at = scanner.scan(self.buffer, self.context, last=last)
-        self._decide(at)
-        self.plain = not needs(self.buffer)
-        return [(base, match) for match in found]
+        scanned = scanner.scan(self.buffer, self.start, self.covered, last=last)
+        # What goes on with a match goes on right behind it.
+        found = [
+            Match(
+                self._place(match.start) if match.kind else self._behind(match.start),
+                self._behind(match.end),
+                match.kind,
+            )
+            for match in scanned.found
+        ]
+        self._try_up_to(scanned.tried, scanned.covered)
+        self.plain = self.covered <= self.start and not needs(self.buffer)
+        return found
 
-    def _decide(self, at: int) -> None:
-        kept = at - 1 if at else 0
-        self.decided += at - self.context
-        self.buffer, self.context = self.buffer[kept:], at - kept
+    def _add(self, folded: Folded, size: int) -> None:
+        if not self.buffer:
+            self.base, self.places = self.end, folded.places
+            if folded.places is not None:
+                self.places = [self.end + place for place in folded.places]
+        elif folded.places is not None or self.places is not None or self.base + len(self.buffer) != self.end:
+            before = self.places or range(self.base, self.base + len(self.buffer))
+            added = range(size) if folded.places is None else folded.places
+            self.places = [*before, *(self.end + place for place in added)]
+        self.buffer += folded.text
+        self.end += size
+        self.unseen = folded.unseen
+
+    def _placed(self, match: Match) -> Match:
+        """Return a match of the buffer by the text's characters; one that goes on does so right behind the last."""
+        start = self._place(match.start) if match.kind else self._behind(match.start)
+        return Match(start, self._behind(match.end), match.kind)
+
+    def _place(self, at: int) -> int:
+        """Return which character of the text one of the buffer stands for."""
+        return self.base + at if self.places is None else self.places[at]
+
+    def _behind(self, at: int) -> int:
+        """Return the character of the text that comes right behind what the buffer holds before `at`."""
+        return self._place(at - 1) + 1
+
+    def _try_up_to(self, tried: int, covered: int) -> None:
+        if tried < covered:
+            self.decided = self._behind(covered)
+        else:
+            self.decided = self._place(tried) if tried < len(self.buffer) else self.end
+        self.start = min(tried, 1)
+        kept = tried - self.start
+        if kept:
+            self.buffer = self.buffer[kept:]
+            self.base += kept
+        self.covered = covered - kept if covered > kept else 0
+        if self.places is not None:
+            places = self.places = self.places[kept:]
+            if places and places[-1] - places[0] == len(places) - 1:
+                self.base, self.places = places[0], None
 
     def release(self) -> None:
         """Let go of the events whose values are decided."""
@@ -147,4 +198,4 @@ class StreamText:
             pieces.popleft().event.undecided -= 1
 
 
-_NONE: Final[list[tuple[int, Match]]] = []
+_NONE: Final[list[Match]] = []

@@ -196,7 +196,7 @@ ROUTES: Final[tuple[Route, ...]] = (
     tenant(Role.AGENT_INVOKE, deliveries.GET, lambda parts: DeliveryRoutes(parts.deliveries).get),
     tenant(Role.AGENT_INVOKE, deliveries.REDELIVER, lambda parts: DeliveryRoutes(parts.deliveries).redeliver),
     tenant(Role.AGENT_INVOKE, deliveries.RECOVER, lambda parts: DeliveryRoutes(parts.deliveries).recover),
-    tools(mcp.POST, lambda parts: McpRoutes(parts.tool_door).post),
+    tools(mcp.POST, lambda parts: McpRoutes(parts.tool_door, parts.edge.origins).post),
     agent(tool_tokens.RENEW, lambda parts: _tools(parts).renew),
     public(tool_tokens.KEYS, lambda parts: _tools(parts).keys),
     *map(_admin, ADMIN_ROUTES),

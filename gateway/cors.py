@@ -4,6 +4,8 @@ from typing import Final
 
 from aiohttp import hdrs, web
 
+from gateway.errors import OriginForeignError
+
 METHODS: Final = "GET, POST, PATCH, DELETE"
 REQUEST_HEADERS: Final = ", ".join(
     (
@@ -46,6 +48,12 @@ def preflight(request: web.Request, origins: frozenset[str]) -> web.Response | N
             hdrs.ACCESS_CONTROL_MAX_AGE: str(MAX_AGE_S),
         },
     )
+
+
+def check_origin(request: web.BaseRequest, origins: frozenset[str]) -> None:
+    """Raise OriginForeignError where a page of any other origin asks; what is no browser names none."""
+    if not origins.issuperset(request.headers.getall(hdrs.ORIGIN, ())):
+        raise OriginForeignError
 
 
 def allow(request: web.BaseRequest, response: web.StreamResponse, origins: frozenset[str]) -> None:

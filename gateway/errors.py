@@ -347,6 +347,12 @@ class TenantMismatchError(ForbiddenError):
         self.named = named
 
 
+class OriginForeignError(ForbiddenError):
+    """The request comes from a browser's page that may not call this route."""
+
+    code = "origin_foreign"
+
+
 class IdentityUnavailableError(LockgateError):
     """The authority's keys could not be read and none are cached: nobody can be told from anybody."""
 

@@ -41,6 +41,11 @@ class Edge:
         # Bound once: a lazy logger is bound anew for every line.
         self._log = _log.bind()
 
+    @property
+    def origins(self) -> frozenset[str]:
+        """The origins whose pages may call the API."""
+        return self._cors_origins
+
     def install(self, app: web.Application) -> None:
         """Put the edge around all of an application's routes."""
         app.middlewares.append(self._around)

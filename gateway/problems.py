@@ -96,6 +96,9 @@ _TABLE: Final[dict[type[BaseException], _Row]] = {
     gateway.TenantMismatchError: _Row(
         403, "Tenant mismatch", "X-Tenant-Id names another tenant than the credentials belong to. Leave it out."
     ),
+    gateway.OriginForeignError: _Row(
+        403, "Foreign origin", "Pages of this origin may not call the tools' door. Call it from a program."
+    ),
     gateway.IdentityUnavailableError: _Row(
         503, "Identity unavailable", "The identity provider's keys could not be read. Try again.", _SOON
     ),

@@ -12,7 +12,8 @@ import orjson
 from aiohttp import web
 
 from gateway.bodies import read_json
-from gateway.errors import BodyMalformedError
+from gateway.cors import check_origin
+from gateway.errors import BodyMalformedError, OriginForeignError
 from gateway.interceptors.errors import InterceptorFailedError
 from gateway.middleware import ORIGIN
 from gateway.operations import Answer, Content, Operation
@@ -35,7 +36,7 @@ BODY_LIMIT_BYTES: Final = 1_048_576
 _SERVER: Final[dict[str, Json]] = {"name": "lockgate", "version": "1.0.0"}
 _OFFER: Final[dict[str, Json]] = {"tools": {"listChanged": False}}
 # These fail the message, not the request: clients of the older versions know them with this status alone.
-_KNOWN_WITH_200: Final = frozenset({RpcMethodError, RpcParamsError})
+_KNOWN_WITH_200: Final[frozenset[type[RpcError]]] = frozenset({RpcMethodError, RpcParamsError})
 
 _ID: Final[Json] = {"type": "integer", "format": "int64", "minimum": 0, "maximum": 9_007_199_254_740_991}
 _MESSAGE: Final[dict[str, Json]] = {
@@ -91,7 +92,8 @@ POST: Final = Operation(
     "The Model Context Protocol over streamable HTTP, without sessions, in the versions "
     f"{', '.join(VERSIONS)}: `tools/list` shows what may be called, `tools/call` calls it. For agents, with the tool "
     "token they are handed, and for principals of a tenant. A tool that may not be called is refused before anything "
-    "reaches it. That a tool failed is told in its result, by `isError`.",
+    "reaches it. That a tool failed is told in its result, by `isError`. Pages of origins that are not configured are "
+    "refused.",
     (
         Answer(
             200,
@@ -112,6 +114,7 @@ POST: Final = Operation(
         {"list": _asked("tools/list", {}), "call": _asked("tools/call", {"name": "clock", "arguments": {}})},
         schema=_MESSAGE,
     ),
+    problems=(OriginForeignError(),),
     also=(
         _refused(400, "The message is not one the door takes.", RpcInvalidError()),
         _refused(403, "The tool may not be called.", ToolNotPermittedError()),
@@ -126,9 +129,11 @@ class McpRoutes:
     """`/v1/mcp`."""
 
     door: ToolDoor
+    origins: frozenset[str]
 
     async def post(self, request: web.Request, caller: ToolCaller) -> web.StreamResponse:
-        """Answer one message."""
+        """Answer one message; raises OriginForeignError, as MCP asks, lest a page borrows its user's network."""
+        check_origin(request, self.origins)
         try:
             body = await read_json(request, BODY_LIMIT_BYTES)
         except BodyMalformedError:

@@ -6,7 +6,8 @@ from collections import Counter
 
 from gateway.errors import TokenRefusedError
 from gateway.problems import _HTTP, _TABLE
-from gateway.tools.errors import ToolRateError
+from gateway.routes.mcp import _KNOWN_WITH_200
+from gateway.tools.errors import RpcError, ToolRateError
 from tenancy.errors import LimitError, LockgateError
 from tests.architecture.tree import modules
 from tests.docs.papers import Page, pages
@@ -61,6 +62,17 @@ def test_the_status_on_the_page_is_the_one_answered() -> None:
         kind.code: "401" for kind in error_classes() if issubclass(kind, TokenRefusedError) and "code" in vars(kind)
     }
     assert {code: shown.get(code) for code in answered} == answered
+
+
+def test_a_status_of_the_tools_door_is_the_one_answered() -> None:
+    told = {row[0].strip("`"): row[1] for row in pages()[PAGE].rows()}
+    lenient = {kind.code for kind in _KNOWN_WITH_200}
+    expected = {
+        kind.code: f"{kind.status}; 200 to clients of the 2025 versions" if kind.code in lenient else str(kind.status)
+        for kind in error_classes()
+        if issubclass(kind, RpcError)
+    }
+    assert {code: told[code] for code in expected} == expected
 
 
 def test_where_waiting_is_told_the_page_says_to_wait() -> None:

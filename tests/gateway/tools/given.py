@@ -23,6 +23,8 @@ from tests.gateway.whole import OK, Whole, whole_gateway
 CREATED = 201
 STATELESS = "2026-07-28"
 HANDSHAKE = "2025-11-25"
+# A browser's page that may call the gateway.
+PAGE = "https://app.example"
 
 
 @dataclass(slots=True)
@@ -230,6 +232,10 @@ async def world(
     """Run a gateway with keys for tool tokens, and a tool server."""
     monkeypatch.setenv("AWS_REGION", "eu-west-1")
     async with tool_server() as server:
-        overrides = {"tool_token_keys": SecretStr(new_key()), "public_url": "https://lockgate.example"}
+        overrides = {
+            "tool_token_keys": SecretStr(new_key()),
+            "public_url": "https://lockgate.example",
+            "cors_origins": frozenset({PAGE}),
+        }
         async with whole_gateway(aws, redis_url, monkeypatch, runtime_url, tier=tier, overrides=overrides) as running:
             yield World(running, server, f"w{secrets.token_hex(4)}")

@@ -22,11 +22,12 @@ from tenancy.ids import AgentName, InvocationId, TenantId, new_invocation_id, ne
 from tenancy.tiers import Tier
 from tests.clock import FakeClock
 from tests.conftest import Aws
-from tests.gateway.tools.given import HANDSHAKE, STATELESS, World, tool, world
+from tests.gateway.tools.given import HANDSHAKE, PAGE, STATELESS, World, tool, world
 
 pytestmark = pytest.mark.stack
 
 AGENT = AgentName("tool-user")
+PING = b'{"jsonrpc":"2.0","id":1,"method":"ping"}'
 
 
 @pytest.fixture
@@ -99,6 +100,21 @@ async def test_a_list_shows_what_the_tier_allows(running: World, version: str) -
 async def test_a_list_shows_an_agent_no_more_than_its_own_tools(running: World) -> None:
     token = await token_for(running, "standard", "premium", "unheard-of")
     assert await running.listed(token) == ["standard"]
+
+
+@pytest.mark.parametrize(
+    "origin",
+    ["https://evil.example", "null", "", PAGE.upper(), f"{PAGE}.evil.example", f"{PAGE}, https://evil.example"],
+)
+async def test_a_page_of_another_origin_is_refused(running: World, origin: str) -> None:
+    refused = await running.post(PING, {"Origin": origin})
+    assert (refused.status, refused.body["code"]) == (403, "origin_foreign")
+
+
+@pytest.mark.parametrize("headers", [{}, {"Origin": PAGE}])
+async def test_programs_and_pages_of_configured_origins_are_let_in(running: World, headers: dict[str, str]) -> None:
+    answer = await running.post(PING, headers)
+    assert (answer.status, answer.body) == (200, {"jsonrpc": "2.0", "id": 1, "result": {}})
 
 
 @pytest.mark.parametrize("version", [STATELESS, HANDSHAKE])

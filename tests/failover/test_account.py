@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.failover.drill import Account
+from tests.failover.drill import Account, Fault
 from tests.failover.load import Noted
 from tests.flows.test_region_failover import ECHO, PHOENIX
 
@@ -14,7 +14,7 @@ def account() -> Account:
     """Return one in which everything is accounted for."""
     noted = Noted(turns=1, completed=1, invocations={"inv_1", "inv_2"}, jobs={"job_1": PHOENIX, "job_2": ECHO})
     jobs = Counter({(PHOENIX, "succeeded", ""): 1, (ECHO, "failed", "region_failover"): 1})
-    return Account(noted, jobs=jobs, lines=Counter(["inv_1", "inv_2", "job_1", "job_2"]))
+    return Account(noted, Fault.SILENT.causes, jobs=jobs, lines=Counter(["inv_1", "inv_2", "job_1", "job_2"]))
 
 
 def test_nothing_is_wrong_where_everything_is_accounted_for() -> None:
@@ -56,7 +56,7 @@ def _two_lines(wrong: Account) -> None:
         (_lost, "1 jobs never ended: job_2"),
         (_not_completed, "1 turns never completed"),
         (_other_cause, "a job of echo-agent ended failed job_lost"),
-        (_not_begun_anew, "a job that may be begun anew failed"),
+        (_not_begun_anew, "a job that may be begun anew failed of region_failover"),
         (_no_line, "the ledger lacks inv_2"),
         (_odd_line, "the ledger has lines of what nobody was told of: inv_3"),
         (_two_lines, "the ledger has two lines of job_1"),

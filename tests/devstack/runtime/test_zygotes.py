@@ -23,9 +23,9 @@ async def test_a_zygote_that_is_closed_while_it_starts_is_gone_without_a_word(
     python.chmod(0o700)
     zygotes = Zygotes(tmp_path / "log")
     starting = asyncio.create_task(zygotes.get(python))
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not pid_file.exists():
-            await asyncio.sleep(0)
+            await asyncio.sleep(0.01)
     with caplog.at_level(logging.ERROR):
         await zygotes.aclose()
     await asyncio.wait([starting])

@@ -54,8 +54,7 @@ class StreamText:
     # Folded: a character of context, if there is one, and all that is not tried yet.
     buffer: bytes = b""
     start: int = 0
-    # Which character each of the buffer stands for: one after another from `base` on, or as listed.
-    base: int = 0
+    # Which character each of the buffer stands for; None where they are the last of the text, one after another.
     places: list[int] | None = None
     # Up to here the buffer belongs to what was found.
     covered: int = 0
@@ -127,7 +126,11 @@ class StreamText:
     def take(self, value: str, scanner: Scanner) -> list[Match]:
         """Add to the text and decide what can be decided; return the matches by the text's characters."""
         folded = fold(value, self.unseen)
-        self._add(folded, len(value))
+        if folded.places is not None or self.places is not None:
+            self._list_places(folded, len(value))
+        self.buffer += folded.text
+        self.end += len(value)
+        self.unseen = folded.unseen
         if self.plain and scanner.only_built_in and not needs(folded.text):
             self._try_up_to(begins_at(self.buffer, self.start), 0)
             return _NONE
@@ -149,18 +152,12 @@ class StreamText:
         self.plain = self.covered <= self.start and not needs(self.buffer)
         return found
 
-    def _add(self, folded: Folded, size: int) -> None:
-        if not self.buffer:
-            self.base, self.places = self.end, folded.places
-            if folded.places is not None:
-                self.places = [self.end + place for place in folded.places]
-        elif folded.places is not None or self.places is not None or self.base + len(self.buffer) != self.end:
-            before = self.places or range(self.base, self.base + len(self.buffer))
-            added = range(size) if folded.places is None else folded.places
-            self.places = [*before, *(self.end + place for place in added)]
-        self.buffer += folded.text
-        self.end += size
-        self.unseen = folded.unseen
+    def _list_places(self, folded: Folded, size: int) -> None:
+        """List which characters the buffer stands for, those of a value of that size that is about to follow too."""
+        end = self.end
+        before = range(end - len(self.buffer), end) if self.places is None else self.places
+        added = range(size) if folded.places is None else folded.places
+        self.places = [*before, *(end + place for place in added)]
 
     def _placed(self, match: Match) -> Match:
         """Return a match of the buffer by the text's characters; one that goes on does so right behind the last."""
@@ -169,7 +166,7 @@ class StreamText:
 
     def _place(self, at: int) -> int:
         """Return which character of the text one of the buffer stands for."""
-        return self.base + at if self.places is None else self.places[at]
+        return self.end - len(self.buffer) + at if self.places is None else self.places[at]
 
     def _behind(self, at: int) -> int:
         """Return the character of the text that comes right behind what the buffer holds before `at`."""
@@ -180,16 +177,15 @@ class StreamText:
             self.decided = self._behind(covered)
         else:
             self.decided = self._place(tried) if tried < len(self.buffer) else self.end
-        self.start = min(tried, 1)
-        kept = tried - self.start
+        kept = tried - 1 if tried else 0
+        self.start = tried - kept
+        self.covered = max(covered - kept, 0) if covered else 0
         if kept:
             self.buffer = self.buffer[kept:]
-            self.base += kept
-        self.covered = covered - kept if covered > kept else 0
         if self.places is not None:
             places = self.places = self.places[kept:]
-            if places and places[-1] - places[0] == len(places) - 1:
-                self.base, self.places = places[0], None
+            if not places or places[0] == self.end - len(places):
+                self.places = None
 
     def release(self) -> None:
         """Let go of the events whose values are decided."""

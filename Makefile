@@ -165,6 +165,54 @@ ops-suspend-tenant: .venv/.installed ## refuse a tenant and end what runs for it
 ops-reinstate-tenant: .venv/.installed ## serve a tenant again: TENANT=globex REASON=…
 	@$(BIN)/lockgate tenant reinstate "$${TENANT:?say TENANT=…}" --reason "$${REASON:?say REASON=…}"
 
+.PHONY: ops-tenant-budget
+ops-tenant-budget: .venv/.installed ## a month's ceiling of a tenant: TENANT=globex MICROUSD=5000000 (or none) REASON=…
+	@$(BIN)/lockgate tenant update "$${TENANT:?say TENANT=…}" --budget-microusd "$${MICROUSD:?say MICROUSD=…}" --reason "$${REASON:?say REASON=…}"
+
+.PHONY: ops-status
+ops-status: .venv/.installed ## how the platform is, figure by figure; fails where one is not as it should be
+	@$(BIN)/lockgate status
+
+.PHONY: ops-quota
+ops-quota: .venv/.installed ## runtime sessions in use, and whose they are
+	@$(BIN)/lockgate quota show
+
+.PHONY: ops-region
+ops-region: .venv/.installed ## the region agents run in
+	@$(BIN)/lockgate region show
+
+.PHONY: ops-alarms
+ops-alarms: .venv/.installed ## the alarms that ring on the dev stack; fails where any does
+	@$(BIN)/lockgate alarms check
+
+.PHONY: ops-jobs
+ops-jobs: .venv/.installed ## a tenant's jobs: TENANT=globex
+	@$(BIN)/lockgate job list "$${TENANT:?say TENANT=…}"
+
+.PHONY: ops-cancel-job
+ops-cancel-job: .venv/.installed ## cancel a job: TENANT=globex JOB=job_… REASON=…
+	@$(BIN)/lockgate job cancel "$${TENANT:?say TENANT=…}" "$${JOB:?say JOB=…}" --reason "$${REASON:?say REASON=…}"
+
+.PHONY: ops-dead-letters
+ops-dead-letters: .venv/.installed ## jobs that were given up on, of all tenants
+	@$(BIN)/lockgate deadletter list
+
+.PHONY: ops-redrive
+ops-redrive: .venv/.installed ## begin a dead letter anew: TENANT=globex JOB=job_… REASON=…
+	@$(BIN)/lockgate deadletter redrive "$${TENANT:?say TENANT=…}" "$${JOB:?say JOB=…}" --reason "$${REASON:?say REASON=…}"
+
+.PHONY: ops-keys
+ops-keys: .venv/.installed ## a tenant's API keys: TENANT=globex
+	@$(BIN)/lockgate key list "$${TENANT:?say TENANT=…}"
+
+.PHONY: ops-audit
+ops-audit: .venv/.installed ## what was done to a tenant: TENANT=globex
+	@$(BIN)/lockgate audit list --tenant "$${TENANT:?say TENANT=…}"
+
+.PHONY: ops-verify-audit
+ops-verify-audit: .venv/.installed ## recompute the audit log's hashes; fails where it was touched
+	@$(BIN)/lockgate audit verify
+
 .PHONY: format
 format: .venv/.installed ## format the code
 	@$(BIN)/ruff check --fix-only --quiet .

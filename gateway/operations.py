@@ -38,6 +38,7 @@ TAGS: Final[Mapping[str, str]] = {
     "Tool registry": "For operators: what tools there are, and which tenants may call them.",
     "API keys": "For operators: what tenants' programs call with.",
     "Audit": "For operators: what was done, by whom and why, and what was refused.",
+    "Platform health": "For operators: how the platform is, figure by figure.",
     "Quota": "For operators: the runtime sessions in use, whose they are, and stopping a tenant's.",
     "Regions": "For operators: the region agents run in, and the locks under which operators act.",
     "Description": "This description.",

@@ -5,7 +5,7 @@ queue id is the job and the fence it follows, so asking twice for the same look 
 it (a cancel, a sweep) has an id of its own: the first may be locked by a worker that died.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
 from typing import Final
@@ -17,7 +17,7 @@ from jobs.errors import QueueUnavailableError
 from jobs.lease import Tick
 from jobs.metrics import JobMetrics
 from jobs.store import Cancellation, JobStore
-from jobs.ticks import JOBS, WEBHOOKS, TickQueue, Wanted
+from jobs.ticks import JOBS, WEBHOOKS, TickQueue, Waiting, Wanted
 from tenancy.clock import Clock
 from tenancy.context import TenantContext
 from tenancy.data_models import AgentVersion, Failure, JobRecord, Status
@@ -65,6 +65,10 @@ class JobQueue:
         self._clock = clock
         self._metrics = metrics
         self._job_timeout_s = job_timeout_s
+
+    async def waiting(self) -> Mapping[str, Waiting]:
+        """Return what each queue holds, by its name; raises QueueUnavailableError."""
+        return {"jobs": await self._ticks.waiting(JOBS), "webhooks": await self._ticks.waiting(WEBHOOKS)}
 
     async def submit(
         self,

@@ -64,6 +64,14 @@ def connect(redis_url: str) -> ArqRedis:
     return redis
 
 
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """What a queue holds: ticks, also those that are for later, and by how much the oldest is late."""
+
+    ticks: int
+    late_s: int
+
+
 class TickQueue:
     """Asks for ticks; `run` asks for those again that Redis did not take."""
 
@@ -88,6 +96,18 @@ class TickQueue:
                 del self._owed[next(iter(self._owed))]
             self._metrics.owed.set(len(self._owed))
             raise
+
+    async def waiting(self, queue: str) -> Waiting:
+        """Return what a queue holds now; raises QueueUnavailableError."""
+        try:
+            async with asyncio.timeout(ASK_TIMEOUT_S):
+                # arq keeps ticks by the time they are due, in ms.
+                ticks = await self._redis.zcard(queue)
+                first = await self._redis.zrange(queue, 0, 0, withscores=True)
+        except (RedisError, OSError) as away:
+            raise QueueUnavailableError(type(away).__name__) from away
+        late_s = sum(self._clock.now().timestamp() - due_ms / 1000 for _, due_ms in first)
+        return Waiting(ticks, max(0, int(late_s)))
 
     async def run(self) -> None:
         """Pay what is owed whenever Redis is back, until cancelled."""

@@ -4,6 +4,7 @@ from gateway.admin.agents import AgentAdmin
 from gateway.admin.api_keys import ApiKeyAdmin
 from gateway.admin.audit import AuditAdmin
 from gateway.admin.bindings import BindingAdmin
+from gateway.admin.health import Checks, HealthAdmin
 from gateway.admin.jobs import JobAdmin
 from gateway.admin.locks import LockAdmin
 from gateway.admin.quota import QuotaAdmin
@@ -30,9 +31,15 @@ from tenancy.tools import ToolRegistry
 
 
 def admin(
-    base: Floor, registry: TenantRegistry, tools: ToolRegistry, path: RequestPath, cancellations: Cancellations
+    base: Floor,
+    registry: TenantRegistry,
+    tools: ToolRegistry,
+    path: RequestPath,
+    cancellations: Cancellations,
+    *,
+    checks: Checks,
 ) -> Admin:
-    """Return what operators do, one part for each noun."""
+    """Return what operators do, one part for each noun; `checks` are those of this process's readiness."""
     clock, settings, trail = base.clock, base.settings, AdminTrail(base.chain, base.clock)
     rules = TokenRules(settings.authority, settings.audience)
     bindings = BindingAdmin(registry, base.platform, base.acts, base.changes, rules, trail, clock)
@@ -58,6 +65,9 @@ def admin(
         tools=ToolAdmin(registry, tools, base.acts, trail, clock),
         quota=QuotaAdmin(
             base.census, settings.runtime_sessions, registry, base.catalog, base.runtime, trail, base.region.regions
+        ),
+        health=HealthAdmin(
+            checks, base.platform, locks, switch, base.queue, base.census, settings.runtime_sessions, clock
         ),
         audit=AuditAdmin(base.platform, base.chain),
     )

@@ -103,6 +103,7 @@ async def gateway(settings: Settings) -> AsyncIterator[GatewayProcess]:
         taking = orphans(base, path, replays)
         await stack.enter_async_context(taking.looking())
         repeats = _repeats(stack, stores, replays, clock)
+        private = _private(base, keys, live)
         tools = tool_parts(stack, base, access, live)
         parts = Parts(
             access,
@@ -113,7 +114,7 @@ async def gateway(settings: Settings) -> AsyncIterator[GatewayProcess]:
             base.jobs,
             base.webhooks.endpoints,
             base.webhooks.deliveries,
-            admin(base, registry, tools.registry, path, cancellations),
+            admin(base, registry, tools.registry, path, cancellations, checks=private.found),
             repeats,
             replays,
             clock,
@@ -122,7 +123,6 @@ async def gateway(settings: Settings) -> AsyncIterator[GatewayProcess]:
             meter.ledger,
             meter.budgets,
         )
-        private = _private(base, keys, live)
         yield GatewayProcess(parts, live, private, standing, taking)
 
 

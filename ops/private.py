@@ -32,13 +32,17 @@ class PrivatePort:
         app.router.add_get("/metrics", self._metrics)
         return app
 
+    async def found(self) -> Mapping[str, str]:
+        """Return by name what each check says: `ok`, or what is wrong."""
+        checks = dict(self.required) | dict(self.optional)
+        answers = await asyncio.gather(*map(_probe, checks.values()))
+        return dict(zip(checks, answers, strict=True))
+
     async def _live(self, _request: web.Request) -> web.Response:
         return web.json_response({"status": "ok"})
 
     async def _ready(self, _request: web.Request) -> web.Response:
-        checks = dict(self.required) | dict(self.optional)
-        answers = await asyncio.gather(*map(_probe, checks.values()))
-        found = dict(zip(checks, answers, strict=True))
+        found = await self.found()
         ready = not self.draining() and all(found[name] == "ok" for name in self.required)
         wrong = [name for name, answer in found.items() if answer != "ok"]
         body = {"ready": ready, "draining": self.draining(), "wrong": wrong, "checks": found}

@@ -10,6 +10,7 @@ from gateway.admin import (
     api_keys,
     audit,
     bindings,
+    health,
     jobs,
     locks,
     quota,
@@ -23,6 +24,7 @@ from gateway.admin import (
 from gateway.admin.agents import AgentAdmin
 from gateway.admin.api_keys import ApiKeyAdmin
 from gateway.admin.audit import AuditAdmin
+from gateway.admin.health import HealthAdmin
 from gateway.admin.jobs import JobAdmin
 from gateway.admin.locks import LockAdmin
 from gateway.admin.quota import QuotaAdmin
@@ -56,6 +58,7 @@ class Admin:
     locks: LockAdmin
     tools: ToolAdmin
     quota: QuotaAdmin
+    health: HealthAdmin
 
 
 def _read(operation: Operation, handler: Callable[[WorkAdmin], TenantHandler]) -> "AdminRoute":
@@ -134,6 +137,7 @@ ADMIN_ROUTES: Final = (
     AdminRoute(_ADMIN, tools.RESET, lambda admin: admin.tools.reset),
     AdminRoute(_OPERATOR, quota.GET, lambda admin: admin.quota.get),
     AdminRoute(_OPERATOR, quota.STOP, lambda admin: admin.quota.stop),
+    AdminRoute(_OPERATOR, health.GET, lambda admin: admin.health.get),
     AdminRoute(_OPERATOR, audit.LIST, lambda admin: admin.audit.list),
     AdminRoute(_OPERATOR, audit.EXPORT, lambda admin: admin.audit.export),
     AdminRoute(_OPERATOR, audit.SECURITY, lambda admin: admin.audit.security),

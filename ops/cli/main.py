@@ -34,6 +34,7 @@ _NOUNS: Final = (
     ("serve", "ops.cli.serve", "Run a gateway."),
     ("work", "ops.cli.work", "Run a worker that drives jobs."),
     ("tenant", "ops.cli.tenant", "Tenants: list, show, create, update, suspend, reinstate, bind, unbind."),
+    ("status", "ops.cli.status", "How the platform is: every figure with its age."),
     ("quota", "ops.cli.quota", "AgentCore's quota: show, request, stop-sessions."),
     ("top", "ops.cli.top", "One screen: health, load, queues, loud tenants, alarms."),
     ("alarms", "ops.cli.alarms", "Alarms: list, check, wait, seen."),

@@ -4,7 +4,7 @@ import csv
 import io
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
-from typing import Annotated, TypeAlias, assert_never
+from typing import Annotated, Final, TypeAlias, assert_never
 
 import orjson
 import typer
@@ -12,6 +12,8 @@ from pydantic import JsonValue
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
+
+_WIDEST: Final = 1_000
 
 
 class Format(StrEnum):
@@ -84,7 +86,7 @@ def table_of(*headings: str) -> Table:
 def drawn(table: Table) -> str:
     """Return a table as the terminal shows it, or as a file keeps it."""
     # As wide as it is: an id cut short is of no use, and a terminal wraps by itself.
-    console = Console(soft_wrap=True)
+    console = Console(width=_WIDEST)
     with console.capture() as captured:
         console.print(table)
     return captured.get()

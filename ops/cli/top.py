@@ -11,11 +11,15 @@ from rich.table import Table
 from rich.text import Text
 
 from ops.alarms.readings import Reading, read
-from ops.cli.admin_api import AdminApi, connected
+from ops.cli.admin_api import LOCAL, AdminApi, connected
+from ops.cli.environment import settings_of
 from ops.cli.local import asked
+from ops.cli.printing import Format
+from ops.cli.status import status
 from ops.devstack.control import Request
 from ops.devstack.ports import HOST
 from ops.look import Look, RegionLook, Sessions, TenantLook, looked
+from ops.settings import OperatorSettings
 from tenancy.clock import SystemClock
 
 _FIRST_S: Final = 1.0
@@ -40,10 +44,14 @@ def top(
     once: Annotated[bool, typer.Option("--once", help="Look once, as plain text, and end.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Look once, as JSON, and end.")] = False,
 ) -> None:
-    """Show one live screen of the running dev stack; Ctrl-C ends it.
+    """Show one live screen of the running dev stack, or of what the Admin API tells elsewhere; Ctrl-C ends it.
 
     Example: lockgate top --once
     """
+    if settings_of(OperatorSettings).environment != LOCAL:
+        # The private ports are out of reach: what the Admin API tells is all there is.
+        status(watch=not (once or as_json), output=Format.JSON if as_json else Format.TABLE)
+        return
     api, console = connected(), Console(highlight=False)
     before = _read()
     if as_json or once or not console.is_terminal:

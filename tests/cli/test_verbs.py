@@ -181,3 +181,9 @@ def test_a_severe_act_is_done_only_where_somebody_agrees(verb: Verb, api: StandI
     dry = run(verb, api, tmp_path, "--dry-run")
     assert (dry.exit_code, dry.output.startswith("{")) == (0, True)
     assert [asked for asked in api.asked if asked.operation.method != "GET"] == []
+
+
+def test_an_id_is_never_cut_short(api: StandIn) -> None:
+    variables = {"ENV": "prod", "LOCKGATE_GATEWAY": api.url, "LOCKGATE_TOKEN": "a-token", "COLUMNS": "20"}
+    ran = CliRunner().invoke(app, ["job", "list", "globex"], env=variables, prog_name="lockgate")
+    assert ("job_01jd3k5m7p9q1r3s5t7v9w1x3y" in ran.stdout, "…" in ran.stdout) == (True, False)

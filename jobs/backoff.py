@@ -36,7 +36,7 @@ TRIES: Final[dict[type[RuntimeFaultError], int]] = {
     # About two hours, and some minutes: a region may be away, and it takes people to fail over to another.
     RuntimeUnreachableError: 500,
     RuntimeSparedError: 500,
-    RuntimeTimeoutError: 20,
+    RuntimeTimeoutError: 10,
     StreamInterruptedError: 5,
     RuntimeBrokenError: 5,
     AgentFailedError: 3,

@@ -13,6 +13,7 @@ from agents.errors import (
     RuntimeMissingError,
     RuntimeQuotaError,
     RuntimeRefusedError,
+    RuntimeTimeoutError,
     RuntimeUnreachableError,
 )
 from gateway.problems import problem_of
@@ -67,7 +68,8 @@ def test_what_will_not_get_better_is_not_tried_again(fault: RuntimeFaultError) -
 
 
 @pytest.mark.parametrize(
-    ("fault", "tries"), [(RuntimeQuotaError(), 20), (RuntimeUnreachableError(), 500), (AgentFailedError(), 3)]
+    ("fault", "tries"),
+    [(RuntimeQuotaError(), 20), (RuntimeUnreachableError(), 500), (RuntimeTimeoutError(), 10), (AgentFailedError(), 3)],
 )
 def test_a_passing_fault_is_tried_a_bounded_number_of_times(fault: RuntimeFaultError, tries: int) -> None:
     assert [backoff.may_try_again(fault, n) for n in (1, tries - 1, tries)] == [True, True, False]

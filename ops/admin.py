@@ -46,7 +46,7 @@ def admin(
     locks = OperatorLocks(base.platform, clock)
     switch = RegionSwitch(base.platform, clock, home=settings.runtime_region)
     return Admin(
-        tenants=TenantAdmin(registry, base.platform, bindings, trail, clock),
+        tenants=TenantAdmin(registry, base.platform, bindings, trail, clock, settings.home_region),
         api_keys=ApiKeyAdmin(registry, base.stores, base.acts, base.changes, trail, clock),
         agents=AgentAdmin(base.platform, base.acts, base.catalog, trail, clock),
         work=WorkAdmin(

@@ -190,6 +190,16 @@ class RedactionPattern(BaseModel):
     pattern: str = Field(min_length=1, max_length=REDACTION_PATTERN_MAX)
 
 
+class Contacts(BaseModel):
+    """Whom operators write to, by what about."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    technical: str | None = None
+    billing: str | None = None
+    security: str | None = None
+
+
 class Tenant(TenantItem):
     """A paying organisation: the isolation boundary."""
 
@@ -204,6 +214,9 @@ class Tenant(TenantItem):
     monthly_budget_microusd: Microusd | None = None
     redaction: Redaction = "off"
     redaction_patterns: tuple[RedactionPattern, ...] = Field(default=(), max_length=REDACTION_PATTERNS)
+    contacts: Contacts = Contacts()
+    # Where its data is; None is the platform's home.
+    region: str | None = None
     # Rises with every change: who changes a tenant says which version that was.
     version: int = Field(default=0, ge=0)
     created_at: AwareDatetime

@@ -27,6 +27,7 @@ from tenancy.data_models import (
     REDACTION_NAME,
     REDACTION_PATTERN_MAX,
     REDACTION_PATTERNS,
+    Contacts,
     IdentityBinding,
     Redaction,
     RedactionPattern,
@@ -40,6 +41,10 @@ BINDINGS_AT_ONCE: Final = 20
 REDACTION_NAME_MAX: Final = 40
 DIRECTORY_PATTERN: Final = "^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$"
 CLIENT_PATTERN: Final = "^[A-Za-z0-9._-]{1,64}$"
+EMAIL_MAX: Final = 254
+EMAIL_PATTERN: Final = r"^[A-Za-z0-9._%+-]{1,64}@(?:[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?\.)+[A-Za-z]{2,63}$"
+REGION_PATTERN: Final = "^[a-z]{2}(?:-[a-z]+)+-[0-9]$"
+EXAMPLE_REGION: Final = "eu-west-2"
 _ID: Final = "^[a-z](?:[a-z0-9-]{1,30}[a-z0-9])$"
 _DIRECTORY: Final = "ac3e0000-0000-4000-8000-000000000001"
 
@@ -53,7 +58,15 @@ _LIMITS: Final = {
     "replay_seconds": "replay_s",
 }
 
-_CHANGEABLE: Final = ("tier", "limits", "monthly_budget_microusd", "redaction", "redaction_patterns")
+_CHANGEABLE: Final = (
+    "tier",
+    "limits",
+    "monthly_budget_microusd",
+    "redaction",
+    "redaction_patterns",
+    "contacts",
+    "region",
+)
 
 
 def _checked_id(text: str) -> str:
@@ -79,6 +92,20 @@ Version = Annotated[
 Budget = Annotated[int, Field(strict=True, ge=0, le=10**15, json_schema_extra={"format": "int64"}), INTEGRAL]
 
 
+Email = Annotated[
+    str, Field(max_length=EMAIL_MAX, pattern=EMAIL_PATTERN, json_schema_extra={"examples": ["ops@globex.example"]})
+]
+Region = Annotated[
+    str,
+    Field(
+        max_length=32,
+        pattern=REGION_PATTERN,
+        description="Where its data is: the platform's home, and nowhere else yet.",
+        json_schema_extra={"examples": [EXAMPLE_REGION]},
+    ),
+]
+
+
 class LimitsRequest(WireModel):
     """Ceilings that replace the tier's own; one that is null is the tier's again, one left out stays as it is."""
 
@@ -93,6 +120,18 @@ class LimitsRequest(WireModel):
         """Return a tenant's overrides with what was said here laid over them."""
         said = {_LIMITS[name]: getattr(self, name) for name in self.model_fields_set}
         return overrides.model_copy(update=said)
+
+
+class ContactsRequest(WireModel):
+    """Whom operators write to: one e-mail address each; null takes one away, one left out stays as it is."""
+
+    technical: Email | None = None
+    billing: Email | None = None
+    security: Email | None = None
+
+    def over(self, contacts: Contacts) -> Contacts:
+        """Return a tenant's contacts with what was said here laid over them."""
+        return contacts.model_copy(update={name: getattr(self, name) for name in self.model_fields_set})
 
 
 class BindingRequest(WireModel):
@@ -150,8 +189,12 @@ class NewTenantRequest(WireModel):
     monthly_budget_microusd: Budget | None = None
     redaction: Redaction = "off"
     redaction_patterns: RedactionPatterns = ()
+    contacts: ContactsRequest = ContactsRequest()
+    region: Region | None = Field(default=None, json_schema_extra=never_null)
     bindings: Annotated[tuple[BindingRequest, ...], Field(max_length=BINDINGS_AT_ONCE)] = ()
     reason: Reason = "created"
+
+    _said = field_validator("region", mode="before")(said)
 
 
 class TenantPatchRequest(WireModel):
@@ -166,10 +209,12 @@ class TenantPatchRequest(WireModel):
     monthly_budget_microusd: Budget | None = Field(default=None, description="Null takes the ceiling away.")
     redaction: Redaction | None = Field(default=None, json_schema_extra=never_null)
     redaction_patterns: RedactionPatterns | None = Field(default=None, json_schema_extra=never_null)
+    contacts: ContactsRequest | None = Field(default=None, json_schema_extra=never_null)
+    region: Region | None = Field(default=None, json_schema_extra=never_null)
     version: Version | None = None
     reason: Reason
 
-    _said = field_validator("tier", "redaction", "redaction_patterns", mode="before")(said)
+    _said = field_validator("tier", "redaction", "redaction_patterns", "contacts", "region", mode="before")(said)
 
     @model_validator(mode="after")
     def _changes_something(self) -> "TenantPatchRequest":
@@ -185,6 +230,8 @@ class TenantPatchRequest(WireModel):
         }
         if "limits" in said:
             update["limits"] = LimitOverrides() if self.limits is None else self.limits.over(tenant.limits)
+        if self.contacts is not None:
+            update["contacts"] = self.contacts.over(tenant.contacts)
         if self.redaction_patterns is not None:
             update["redaction_patterns"] = tuple(pattern.stored() for pattern in self.redaction_patterns)
         return tenant.model_copy(update=update)
@@ -236,13 +283,15 @@ class AdminTenantView(WireModel):
     redaction_patterns: Annotated[
         tuple[RedactionPatternView, ...], Field(json_schema_extra={"maxItems": REDACTION_PATTERNS})
     ]
+    contacts: "ContactsView"
+    region: Region
     version: Count
     created_at: Timestamp
     updated_at: Timestamp
 
     @classmethod
-    def of(cls, tenant: Tenant) -> "AdminTenantView":
-        """Show a stored tenant."""
+    def of(cls, tenant: Tenant, home: str) -> "AdminTenantView":
+        """Show a stored tenant; `home` is the platform's own region."""
         limits = limits_of(tenant.tier, tenant.limits)
         return cls(
             id=tenant.tenant_id,
@@ -257,6 +306,8 @@ class AdminTenantView(WireModel):
             redaction_patterns=tuple(
                 RedactionPatternView(name=own.name, pattern=own.pattern) for own in tenant.redaction_patterns
             ),
+            contacts=ContactsView(**tenant.contacts.model_dump()),
+            region=tenant.region or home,
             version=tenant.version,
             created_at=tenant.created_at,
             updated_at=tenant.updated_at,
@@ -265,6 +316,14 @@ class AdminTenantView(WireModel):
     def to_json(self) -> bytes:
         """Keep nulls: here they say something."""
         return self.model_dump_json(by_alias=True).encode()
+
+
+class ContactsView(WireModel):
+    """Whom operators write to; null is nobody."""
+
+    technical: Email | None
+    billing: Email | None
+    security: Email | None
 
 
 class OverridesView(WireModel):

@@ -13,6 +13,7 @@ from gateway.admin.bindings import BindingAdmin
 from gateway.admin.paths import TENANT, TENANTS_CURSOR, cursor_after, known, tenant_before, tenant_of
 from gateway.admin.redaction import require_usable
 from gateway.admin.schemas import (
+    EXAMPLE_REGION,
     AdminTenantView,
     BindingRequest,
     LimitsRequest,
@@ -29,7 +30,7 @@ from gateway.operations import IDEMPOTENCY_KEY, LIMIT, Answer, Content, Operatio
 from gateway.routes.answers import json_answer
 from tenancy.clock import Clock
 from tenancy.context import Principal
-from tenancy.data_models import Tenant, TenantStatus
+from tenancy.data_models import Contacts, Tenant, TenantStatus
 from tenancy.errors import BindingTakenError, TenantChangedError, TenantExistsError
 from tenancy.ids import TenantId, parse_tenant_id
 from tenancy.platform_store import PlatformStore
@@ -40,14 +41,18 @@ _NOW: Final = datetime(2025, 6, 1, 12, tzinfo=UTC)
 _TENANT: Final = Tenant(
     tenant_id=TenantId("globex"), name="Globex", tier=Tier.BASIC, version=0, created_at=_NOW, updated_at=_NOW
 )
-_ACTIVE: Final = AdminTenantView.of(_TENANT)
+_ACTIVE: Final = AdminTenantView.of(_TENANT, EXAMPLE_REGION)
 _CHANGED: Final = AdminTenantView.of(
-    _TENANT.model_copy(update={"limits": LimitOverrides(requests_per_s=20, burst_requests=40), "version": 1})
+    _TENANT.model_copy(update={"limits": LimitOverrides(requests_per_s=20, burst_requests=40), "version": 1}),
+    EXAMPLE_REGION,
 )
 _SUSPENDED: Final = AdminTenantView.of(
-    _TENANT.model_copy(update={"status": TenantStatus.SUSPENDED, "status_reason": "invoice overdue", "version": 2})
+    _TENANT.model_copy(update={"status": TenantStatus.SUSPENDED, "status_reason": "invoice overdue", "version": 2}),
+    EXAMPLE_REGION,
 )
-_REINSTATED: Final = AdminTenantView.of(_TENANT.model_copy(update={"status_reason": "invoice paid", "version": 3}))
+_REINSTATED: Final = AdminTenantView.of(
+    _TENANT.model_copy(update={"status_reason": "invoice paid", "version": 3}), EXAMPLE_REGION
+)
 _TAG: Final = "Tenants"
 LIST: Final = Operation(
     "GET",
@@ -105,7 +110,7 @@ PATCH: Final = Operation(
     "/v1/admin/tenants/{tenant}",
     "updateTenant",
     _TAG,
-    "Change a tenant's tier, limits, budget or redaction",
+    "Change a tenant's tier, limits, budget, redaction or contacts",
     "Changes what is named and leaves the rest. With `version`, only what was looked at is changed.",
     (answer(200, "The tenant as it stands now.", _CHANGED),),
     parameters=(TENANT,),
@@ -154,16 +159,19 @@ class TenantAdmin:
     bindings: BindingAdmin
     trail: AdminTrail
     clock: Clock
+    # The platform's own region, where all data is.
+    home: str
 
     async def list(self, request: web.Request, _actor: Principal) -> web.StreamResponse:
         """Answer with a page of tenants."""
         page = await self.platform.tenants(limit=limit_of(request), after=tenant_before(request.query.get("cursor")))
-        views = tuple(AdminTenantView.of(tenant) for tenant in page.items)
+        views = tuple(AdminTenantView.of(tenant, self.home) for tenant in page.items)
         return json_answer(TenantsView(items=views, next_cursor=cursor_after(page.after)).to_json())
 
     async def create(self, request: web.Request, actor: Principal) -> web.StreamResponse:
         """Create a tenant, then bind its applications."""
         asked = await read_body(NewTenantRequest, request)
+        self._require_home(asked.region)
         now = self.clock.now()
         tenant = Tenant(
             tenant_id=parse_tenant_id(asked.id),
@@ -173,6 +181,8 @@ class TenantAdmin:
             monthly_budget_microusd=asked.monthly_budget_microusd,
             redaction=asked.redaction,
             redaction_patterns=tuple(pattern.stored() for pattern in asked.redaction_patterns),
+            contacts=asked.contacts.over(Contacts()),
+            region=self.home,
             created_at=now,
             updated_at=now,
         )
@@ -182,22 +192,23 @@ class TenantAdmin:
         for binding in asked.bindings:
             await self.bindings.bind(request, actor, tenant.tenant_id, binding, asked.reason)
         headers = {"Location": f"/v1/admin/tenants/{tenant.tenant_id}"}
-        return json_answer(AdminTenantView.of(tenant).to_json(), status=201, headers=headers)
+        return json_answer(AdminTenantView.of(tenant, self.home).to_json(), status=201, headers=headers)
 
     async def get(self, request: web.Request, _actor: Principal) -> web.StreamResponse:
         """Answer with one tenant."""
         with known():
-            return _shown(await self.registry.read(tenant_of(request)))
+            return self._shown(await self.registry.read(tenant_of(request)))
 
     async def patch(self, request: web.Request, actor: Principal) -> web.StreamResponse:
         """Change what is named of a tenant."""
         tenant_id = tenant_of(request)
         asked = await read_body(TenantPatchRequest, request)
+        self._require_home(asked.region)
         await require_usable([pattern.stored() for pattern in asked.redaction_patterns or ()])
         write = self._writing(request, actor, "tenant.update", asked.reason)
         with known():
             changed = await self.registry.update(tenant_id, asked.applied, version=asked.version, write=write)
-        return _shown(changed.after)
+        return self._shown(changed.after)
 
     async def suspend(self, request: web.Request, actor: Principal) -> web.StreamResponse:
         """Refuse a tenant from now on."""
@@ -206,7 +217,7 @@ class TenantAdmin:
         write = self._writing(request, actor, "tenant.suspend", asked.reason)
         with known():
             changed = await self.registry.suspend(tenant_id, asked.reason, write=write)
-        return _shown(changed.after)
+        return self._shown(changed.after)
 
     async def reinstate(self, request: web.Request, actor: Principal) -> web.StreamResponse:
         """Serve a tenant again."""
@@ -215,11 +226,14 @@ class TenantAdmin:
         write = self._writing(request, actor, "tenant.reinstate", asked.reason)
         with known():
             changed = await self.registry.reinstate(tenant_id, asked.reason, write=write)
-        return _shown(changed.after)
+        return self._shown(changed.after)
 
     def _writing(self, request: web.Request, actor: Principal, operation: str, reason: str) -> Write:
         return self.trail.writing(Act.of(request, actor, operation, reason))
 
+    def _require_home(self, region: str | None) -> None:
+        if region not in {None, self.home}:
+            raise FieldsInvalidError([FieldFault("/region", f"must be {self.home}: tenants' data is nowhere else")])
 
-def _shown(tenant: Tenant) -> web.Response:
-    return json_answer(AdminTenantView.of(tenant).to_json())
+    def _shown(self, tenant: Tenant) -> web.Response:
+        return json_answer(AdminTenantView.of(tenant, self.home).to_json())

@@ -57,6 +57,8 @@ class _Shown(BaseModel):
     monthly_budget_microusd: int | None
     redaction: str
     redaction_patterns: tuple[_Pattern, ...]
+    contacts: dict[str, str | None]
+    region: str
     version: int
     updated_at: str
 
@@ -102,6 +104,11 @@ Patterns = Annotated[
         "--redaction-pattern", metavar="NAME=PATTERN", help="Found in answers too; all of them, or none to drop them."
     ),
 ]
+Contacts = Annotated[
+    list[str] | None,
+    typer.Option("--contact", metavar="KIND=EMAIL", help="technical, billing or security; =none takes one away."),
+]
+Region = Annotated[str | None, typer.Option(help="Where its data is; only the platform's home so far.")]
 Issuer = Annotated[str, typer.Option(help="The tokens' `iss`.")]
 Directory = Annotated[str, typer.Option(help="The tokens' `tid`.")]
 Client = Annotated[str, typer.Option("--client-id", help="The tokens' `azp` or `appid`.")]
@@ -145,6 +152,8 @@ def create(
     budget: Budget = None,
     redaction: Annotated[Redaction, typer.Option(help="Personal data in answers.")] = Redaction.OFF,
     pattern: Patterns = None,
+    contact: Contacts = None,
+    region: Region = None,
     issuer: Annotated[str | None, typer.Option(help="The tokens' `iss` of an application to bind.")] = None,
     directory: Annotated[str | None, typer.Option(help="Its `tid`.")] = None,
     client_id: Annotated[str | None, typer.Option(help="Its `azp` or `appid`.")] = None,
@@ -167,11 +176,14 @@ def create(
         "limits": _limits(limit),
         "redaction": redaction.value,
         "redactionPatterns": _patterns(pattern),
+        "contacts": _contacts(contact),
         "bindings": [{"issuer": issuer, "directory": directory, "clientId": client_id}] if all(parts) else [],
         "reason": reason,
     }
     if budget is not None:
         body["monthlyBudgetMicrousd"] = _number_or_none(budget)
+    if region is not None:
+        body["region"] = region
     _act("POST", "/tenants", body, output, dry_run=dry_run)
 
 
@@ -185,13 +197,15 @@ def update(
     budget: Budget = None,
     redaction: Annotated[Redaction | None, typer.Option(help="Personal data in answers.")] = None,
     pattern: Patterns = None,
+    contact: Contacts = None,
+    region: Region = None,
     version: Annotated[
         int | None, typer.Option("--if-version", help="Change it only if it still has this version.")
     ] = None,
     dry_run: DryRun = False,
     output: Output = Format.TABLE,
 ) -> None:
-    """Change a tenant's tier, limits, budget or redaction; what is not named stays as it is.
+    """Change a tenant's tier, limits, budget, redaction or contacts; what is not named stays as it is.
 
     Example: lockgate tenant update globex --tier standard --limit runningJobs=3 --reason upgrade
     """
@@ -206,6 +220,10 @@ def update(
         body["redaction"] = redaction.value
     if pattern:
         body["redactionPatterns"] = _patterns(pattern)
+    if contact:
+        body["contacts"] = _contacts(contact)
+    if region is not None:
+        body["region"] = region
     if version is not None:
         body["version"] = version
     _act("PATCH", f"/tenants/{quote(tenant)}", body, output, dry_run=dry_run)
@@ -310,6 +328,16 @@ def _act(method: str, path: str, body: dict[str, JsonValue], output: Format, *, 
     _print(connected().call(method, path, body=body), output)
 
 
+def _contacts(said: list[str] | None) -> dict[str, JsonValue]:
+    contacts: dict[str, JsonValue] = {}
+    for one in said or ():
+        kind, equals, address = one.partition("=")
+        if not equals:
+            raise typer.BadParameter(f"{one!r} is not KIND=EMAIL", param_hint="--contact")
+        contacts[kind] = None if address == "none" else address
+    return contacts
+
+
 def _print(answer: JsonValue, output: Format) -> None:
     if output is not Format.TABLE:
         print_item(answer, output)
@@ -327,6 +355,8 @@ def _print(answer: JsonValue, output: Format) -> None:
         ("budget", budget),
         ("redaction", tenant.redaction),
         *(("", escape(f"{own.name}  {own.pattern}")) for own in tenant.redaction_patterns),
+        ("contacts", "  ".join(f"{kind} {escape(at)}" for kind, at in tenant.contacts.items() if at) or "none"),
+        ("region", tenant.region),
         ("version", f"{tenant.version}, of {tenant.updated_at}"),
     ):
         table.add_row(f"[dim]{label}[/]", text)

@@ -88,7 +88,7 @@ class Access:
     async def context(self, request: web.Request, principal: Principal) -> TenantContext:
         """Return the principal's tenant as it stands, one request counted.
 
-        Raises TenantUnknownError, TenantSuspendedError, RateLimitedError, TenantMismatchError.
+        Raises TenantUnknownError, TenantSuspendedError, TenantDeletedError, RateLimitedError, TenantMismatchError.
         """
         if principal.tenant_id is None:
             raise TenantUnknownError

@@ -35,6 +35,12 @@ class InvocationSuspendedError(EndedEarlyError):
     code = "tenant_suspended"
 
 
+class InvocationDisownedError(EndedEarlyError):
+    """Its tenant was deleted."""
+
+    code = "tenant_deleted"
+
+
 class InvocationOverBudgetError(EndedEarlyError):
     """Its time is paid no more."""
 
@@ -122,11 +128,11 @@ class LiveInvocations:
         """Whose invocations are being served."""
         return frozenset(tenant_id for tenant_id, _ in self._live)
 
-    def end_tenant(self, tenant_id: TenantId) -> int:
-        """End all of a suspended tenant's invocations; tells how many."""
+    def end_tenant(self, tenant_id: TenantId, ending: type[EndedEarlyError] = InvocationSuspendedError) -> int:
+        """End all invocations of a tenant that is served no more; tells how many."""
         ended = [live for (owner, _), live in self._live.items() if owner == tenant_id]
         for live in ended:
-            live.end(InvocationSuspendedError)
+            live.end(ending)
         return len(ended)
 
     def end_region(self, _serves_now: str) -> None:

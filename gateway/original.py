@@ -44,7 +44,7 @@ _KEPT_HEADERS: Final = (
     "X-Accel-Buffering",
 )
 # Ends of a stream after which its caller is meant to invoke again.
-_TRY_AGAIN: Final = frozenset({"draining", "region_failover", "tenant_suspended"})
+_TRY_AGAIN: Final = frozenset({"draining", "region_failover", "tenant_suspended", "tenant_deleted"})
 
 # Whose turn it is, by tenant, operation and key, while anybody waits for it.
 Line: TypeAlias = WeakValueDictionary[tuple[TenantId, str, str], asyncio.Lock]

@@ -6,7 +6,7 @@ from pydantic import Field
 
 from gateway.schemas import CodeText, Count, RequestText, WireModel, prose, shaped
 from tenancy.context import Role
-from tenancy.data_models import Mode, ReleaseState
+from tenancy.data_models import Mode, ReleaseState, TenantStatus
 
 
 class FieldFaultView(WireModel):
@@ -41,3 +41,4 @@ class ProblemView(WireModel):
     holder: Annotated[str, prose(256)] | None = None
     fence: Count | None = None
     free_in_seconds: Count | None = None
+    tenant_status: TenantStatus | None = None

@@ -82,6 +82,9 @@ _TABLE: Final[dict[type[BaseException], _Row]] = {
     live.InvocationSuspendedError: _Row(
         403, "Tenant suspended", "The tenant was suspended while the invocation ran. Contact the operator."
     ),
+    live.InvocationDisownedError: _Row(
+        403, "Tenant deleted", "The tenant was deleted while the invocation ran. Contact the operator."
+    ),
     live.InvocationOverBudgetError: _Row(
         402, "Budget exceeded", "The month's budget, or what this invocation was given, does not cover it."
     ),
@@ -105,6 +108,10 @@ _TABLE: Final[dict[type[BaseException], _Row]] = {
     tenancy.InvalidIdError: _Row(404, "Not found", "There is no such resource."),
     tenancy.TenantUnknownError: _Row(403, "Unknown tenant", "The credentials belong to no tenant of this platform."),
     tenancy.TenantSuspendedError: _Row(403, "Tenant suspended", "The tenant is suspended. Contact the operator."),
+    tenancy.TenantDeletedError: _Row(403, "Tenant deleted", "The tenant was deleted. Contact the operator."),
+    tenancy.TenantStateError: _Row(
+        409, "Not in this state", "This is not done to a tenant in its status; see tenantStatus."
+    ),
     tenancy.TenantExistsError: _Row(409, "Tenant exists", "The id is another tenant's. Choose another one."),
     tenancy.TenantChangedError: _Row(
         409, "Tenant changed", "The tenant was changed meanwhile. Look at it again and repeat what still applies."
@@ -257,11 +264,13 @@ def _members(error: LockgateError) -> dict[str, object]:
         case gateway.BodyTooLargeError():
             return {"limitBytes": error.limit_bytes}
         case _:
-            return _held(error)
+            return _in_the_way(error)
 
 
-def _held(error: LockgateError) -> dict[str, object]:
-    """Return who holds the lock that was wanted, and for how long at the least."""
+def _in_the_way(error: LockgateError) -> dict[str, object]:
+    """Return the state a tenant is in, or who holds the lock that was wanted, and for how long at the least."""
+    if isinstance(error, tenancy.TenantStateError):
+        return {"tenantStatus": error.state}
     if not isinstance(error, tenancy.LockHeldError):
         return {}
     return {"holder": error.holder, "fence": error.fence, "freeInSeconds": error.retry_after_s}

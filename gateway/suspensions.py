@@ -11,10 +11,10 @@ from typing import Final
 
 import structlog
 
-from gateway.live import LiveInvocations
+from gateway.live import EndedEarlyError, InvocationDisownedError, InvocationSuspendedError, LiveInvocations
 from tenancy.changes import ChangeFeed
 from tenancy.clock import Clock
-from tenancy.errors import StoreUnavailableError, TenantSuspendedError, TenantUnknownError
+from tenancy.errors import StoreUnavailableError, TenantDeletedError, TenantSuspendedError, TenantUnknownError
 from tenancy.ids import TenantId
 from tenancy.registry import KIND, TenantRegistry
 
@@ -68,8 +68,13 @@ class Suspensions:
         try:
             async with asyncio.timeout(PATIENCE_S):
                 await self._registry.require_active(tenant_id)
+        except TenantDeletedError:
+            self._end(tenant_id, InvocationDisownedError)
         except (TenantSuspendedError, TenantUnknownError):
-            ended = self._live.end_tenant(tenant_id)
-            _log.warning("invocations of a suspended tenant ended", tenant=tenant_id, count=ended)
+            self._end(tenant_id, InvocationSuspendedError)
         except (StoreUnavailableError, TimeoutError):
             self._unanswered.add(tenant_id)
+
+    def _end(self, tenant_id: TenantId, ending: type[EndedEarlyError]) -> None:
+        ended = self._live.end_tenant(tenant_id, ending)
+        _log.warning("invocations of a tenant that is served no more ended", tenant=tenant_id, count=ended)

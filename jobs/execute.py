@@ -29,7 +29,7 @@ from jobs.metering import Spending
 from jobs.metrics import JobMetrics
 from jobs.poll import EXPIRED, LOST, OVER_BUDGET, REGION_LOST, Busy, Ended, Lost, find
 from jobs.queue import JobQueue
-from jobs.runtime import Agents, JobRuntime, Place, as_it_is
+from jobs.runtime import Agents, IsDisowned, JobRuntime, Place, as_it_is, owned
 from jobs.store import JobStore
 from tenancy.clock import Clock
 from tenancy.data_models import AgentVersion, Failure, JobRecord, Status
@@ -112,6 +112,7 @@ class Execute:
         poll_s: float,
         place: Place = as_it_is,
         guard: GuardAnswer = unguarded,
+        is_disowned: IsDisowned = owned,
     ) -> None:
         self._store = store
         self._leases = leases
@@ -126,6 +127,7 @@ class Execute:
         self._poll_s = poll_s
         self._place = place
         self._guard = guard
+        self._is_disowned = is_disowned
         self._rng = random.SystemRandom()
 
     async def __call__(self, tick: Tick) -> TickOutcome:
@@ -161,8 +163,9 @@ class Execute:
 
     async def _look(self, held: Held, tick: Tick) -> Seen:
         try:
-            if held.job.cancel_requested_at is not None:
-                return await self._stop(held.job, held.job.cancel_requested_at)
+            to_end_at = await self._to_end_at(held)
+            if to_end_at is not None:
+                return await self._stop(held.job, to_end_at)
             if held.job.status is Status.RUNNING and held.job.boot_id is not None:
                 return await self._probe(held)
             if self._late(held.job):
@@ -173,6 +176,15 @@ class Execute:
         except RuntimeFaultError as fault:
             self._metrics.upstream_faults.labels(fault.code).inc()
             return self._weigh(held.job, fault, tick.faults + 1)
+
+    async def _to_end_at(self, held: Held) -> datetime | None:
+        """Return since when the job is to be stopped: its cancel was asked for, or its tenant was deleted."""
+        asked_at, now = held.job.cancel_requested_at, self._clock.now()
+        if asked_at is not None or not await self._is_disowned(held.job.tenant_id):
+            return asked_at
+        if held.job.status is Status.RUNNING:
+            held.job = await self._store.save(held.job, records.cancelling(held.job, now))
+        return now
 
     def _weigh(self, job: JobRecord, fault: RuntimeFaultError, faults: int) -> Ended | Faulted:
         if self._late(job):

@@ -4,15 +4,17 @@ A job's session is its own: whatever is asked carries the job's session and id, 
 however often it is started. Each question has a time limit of its own, kept by whoever answers it.
 """
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Protocol, TypeAlias
 
 from agents.behalf import OnBehalf
 from agents.inband import InbandStatus
 from agents.invocation import TraceHeaders
 from tenancy.data_models import AgentVersion
-from tenancy.ids import AgentName, JobId, SessionId
+from tenancy.ids import AgentName, JobId, SessionId, TenantId
 
+# Tells whether a tenant was deleted, so that what runs for it is to be stopped. Raises StoreUnavailableError.
+IsDisowned: TypeAlias = Callable[[TenantId], Awaitable[bool]]
 # Pins a version to where it runs when a run is begun now.
 Place: TypeAlias = Callable[[AgentVersion], AgentVersion]
 
@@ -20,6 +22,11 @@ Place: TypeAlias = Callable[[AgentVersion], AgentVersion]
 def as_it_is(agent: AgentVersion) -> AgentVersion:
     """Return the version itself: there is one region."""
     return agent
+
+
+async def owned(_tenant_id: TenantId) -> bool:
+    """Take every tenant for one that still is."""
+    return False
 
 
 class Agents(Protocol):

@@ -86,10 +86,23 @@ def _jobs(base: Floor, registry: TenantRegistry, owner: str, spending: JobSpendi
         try:
             tenant = await registry.get(tenant_id)
         except TenantUnknownError:
-            return 0
-        # What runs already goes on; what has not begun waits until the tenant is served again.
-        served = tenant.status is TenantStatus.ACTIVE
-        return limits_of(tenant.tier, tenant.limits).running_jobs if served else 0
+            return 1
+        cap = limits_of(tenant.tier, tenant.limits).running_jobs
+        match tenant.status:
+            case TenantStatus.ACTIVE:
+                return cap
+            case TenantStatus.SUSPENDED:
+                # What runs already goes on; what has not begun waits until the tenant is served again.
+                return 0
+            case TenantStatus.DELETED:
+                # What waits has to be taken up to be cancelled.
+                return max(1, cap)
+
+    async def is_disowned(tenant_id: TenantId) -> bool:
+        try:
+            return (await registry.get(tenant_id)).status is TenantStatus.DELETED
+        except TenantUnknownError:
+            return True
 
     gates = Gates(base.jobs, base.queue, cap_of, clock=clock, metrics=metrics)
     ask = base.webhook_ticks.outbox
@@ -118,16 +131,17 @@ def _jobs(base: Floor, registry: TenantRegistry, owner: str, spending: JobSpendi
         poll_s=base.settings.job_poll_s,
         place=base.region.regions.place,
         guard=job_guard(base.interceptors, registry),
+        is_disowned=is_disowned,
     )
     return TickWorker(job_line(execute, gates), base.arq, clock=clock, metrics=metrics)
 
 
 def _webhooks(base: Floor, registry: TenantRegistry) -> TickWorker:
-    async def status_of(tenant_id: TenantId) -> TenantStatus:
+    async def status_of(tenant_id: TenantId) -> TenantStatus | None:
         try:
             return (await registry.get(tenant_id)).status
         except TenantUnknownError:
-            return TenantStatus.DELETED
+            return None
 
     line = webhook_line(base.webhooks.fan_out, base.webhooks.deliver(status_of), at_once=ATTEMPTS_AT_ONCE)
     return TickWorker(line, base.arq, clock=base.clock, metrics=base.job_metrics)

@@ -8,12 +8,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from tenancy.context import TenantContext
-from tenancy.data_models import AgentVersion, TenantStatus
+from tenancy.data_models import AgentVersion
 from tenancy.days import Days
-from tenancy.errors import ConcurrencyLimitError, TenantSuspendedError, TierTooLowError
+from tenancy.errors import ConcurrencyLimitError, TierTooLowError
 from tenancy.held import Held
 from tenancy.ids import InvocationId
 from tenancy.rates import Rates, RateState
+from tenancy.registry import require_served
 from tenancy.slots import Slots
 
 
@@ -41,12 +42,11 @@ class Admission:
     slots: Slots
 
     async def request(self, ctx: TenantContext) -> RateState:
-        """Count one request of an active tenant; raises TenantSuspendedError.
+        """Count one request of an active tenant; raises TenantSuspendedError, TenantDeletedError.
 
         One over the rate is told by `retry_after_s`, so that its answer can carry the figures all the same.
         """
-        if ctx.tenant.status is not TenantStatus.ACTIVE:
-            raise TenantSuspendedError
+        require_served(ctx.tenant)
         return await self.rates.take(ctx.tenant_id, ctx.limits)
 
     def invocation(self, ctx: TenantContext, agent: AgentVersion, invocation_id: InvocationId) -> Held[Permit]:

@@ -217,6 +217,10 @@ class Tenant(TenantItem):
     contacts: Contacts = Contacts()
     # Where its data is; None is the platform's home.
     region: str | None = None
+    # Of a deleted one: since when, what it was before, and from when on it may be erased.
+    deleted_at: AwareDatetime | None = None
+    deleted_from: TenantStatus | None = None
+    erase_after_at: AwareDatetime | None = None
     # Rises with every change: who changes a tenant says which version that was.
     version: int = Field(default=0, ge=0)
     created_at: AwareDatetime

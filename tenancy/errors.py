@@ -137,6 +137,22 @@ class TenantSuspendedError(LockgateError):
     code = "tenant_suspended"
 
 
+class TenantDeletedError(TenantSuspendedError):
+    """The tenant was deleted; its data is kept until it is erased, or it is restored."""
+
+    code = "tenant_deleted"
+
+
+class TenantStateError(LockgateError):
+    """What is to be done to the tenant is not done to one that is in this state."""
+
+    code = "tenant_state"
+
+    def __init__(self, state: str) -> None:
+        self.state = state
+        super().__init__(f"the tenant is {state}")
+
+
 class TierTooLowError(LockgateError):
     """The agent asks for a higher tier than the tenant has."""
 

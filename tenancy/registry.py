@@ -8,6 +8,7 @@ No change is lost to another one: each is stored only upon the very version it w
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Final, TypeAlias
 
 from boto3.dynamodb.conditions import Attr
@@ -19,7 +20,9 @@ from tenancy.data_models import Tenant, TenantStatus
 from tenancy.errors import (
     ConditionFailedError,
     TenantChangedError,
+    TenantDeletedError,
     TenantExistsError,
+    TenantStateError,
     TenantSuspendedError,
     TenantUnknownError,
 )
@@ -31,6 +34,8 @@ from tenancy.store import TenantStores
 FRESH_S: Final = 30.0
 STALE_S: Final = 300.0
 COPIES: Final = 10_000
+# How long what a deleted tenant had is kept, so that it can be restored.
+GRACE: Final = timedelta(days=30)
 
 KIND: Final = "tenant"
 # How often a change that names no version is made anew upon what another one left.
@@ -81,9 +86,11 @@ class TenantRegistry:
         return _known(await self._copies.get(tenant_id))
 
     async def require_active(self, tenant_id: TenantId) -> None:
-        """Raise TenantSuspendedError unless the tenant may be served now; TenantUnknownError, StoreUnavailableError."""
-        if (await self.get(tenant_id)).status is not TenantStatus.ACTIVE:
-            raise TenantSuspendedError
+        """Raise TenantSuspendedError, TenantDeletedError unless the tenant may be served now.
+
+        Raises TenantUnknownError, StoreUnavailableError too.
+        """
+        require_served(await self.get(tenant_id))
 
     async def read(self, tenant_id: TenantId) -> Tenant:
         """Return the tenant as last written, from the store; raises TenantUnknownError, StoreUnavailableError."""
@@ -127,12 +134,49 @@ class TenantRegistry:
         raise TenantChangedError
 
     async def suspend(self, tenant_id: TenantId, reason: str, *, write: Write | None = None) -> Changed:
-        """Refuse an active tenant from now on; raises as `update` does."""
+        """Refuse an active tenant from now on; raises TenantStateError for a deleted one, and as `update` does."""
         return await self._turn(tenant_id, TenantStatus.ACTIVE, TenantStatus.SUSPENDED, reason, write)
 
     async def reinstate(self, tenant_id: TenantId, reason: str, *, write: Write | None = None) -> Changed:
-        """Serve a suspended tenant again; raises as `update` does."""
+        """Serve a suspended tenant again; raises TenantStateError for a deleted one, and as `update` does."""
         return await self._turn(tenant_id, TenantStatus.SUSPENDED, TenantStatus.ACTIVE, reason, write)
+
+    async def delete(self, tenant_id: TenantId, reason: str, *, write: Write | None = None) -> Changed:
+        """Refuse a tenant from now on and have it erased once the grace is over; raises as `update` does."""
+
+        def edit(tenant: Tenant) -> Tenant:
+            if tenant.status is TenantStatus.DELETED:
+                return tenant
+            now = self._clock.now()
+            return tenant.model_copy(
+                update={
+                    "status": TenantStatus.DELETED,
+                    "status_reason": reason,
+                    "deleted_at": now,
+                    "deleted_from": tenant.status,
+                    "erase_after_at": now + GRACE,
+                }
+            )
+
+        return await self.update(tenant_id, edit, write=write)
+
+    async def restore(self, tenant_id: TenantId, reason: str, *, write: Write | None = None) -> Changed:
+        """Make a deleted tenant what it was before; raises as `update` does."""
+
+        def edit(tenant: Tenant) -> Tenant:
+            if tenant.status is not TenantStatus.DELETED:
+                return tenant
+            return tenant.model_copy(
+                update={
+                    "status": tenant.deleted_from or TenantStatus.ACTIVE,
+                    "status_reason": reason,
+                    "deleted_at": None,
+                    "deleted_from": None,
+                    "erase_after_at": None,
+                }
+            )
+
+        return await self.update(tenant_id, edit, write=write)
 
     def invalidate(self, tenant_id: TenantId) -> None:
         """Forget this process's copy."""
@@ -146,6 +190,8 @@ class TenantRegistry:
         self, tenant_id: TenantId, old: TenantStatus, new: TenantStatus, reason: str, write: Write | None
     ) -> Changed:
         def edit(tenant: Tenant) -> Tenant:
+            if tenant.status is TenantStatus.DELETED:
+                raise TenantStateError(tenant.status)
             if tenant.status is not old:
                 return tenant
             return tenant.model_copy(update={"status": new, "status_reason": reason})
@@ -162,6 +208,17 @@ class TenantRegistry:
     async def _load(self, tenant_id: TenantId) -> Tenant | None:
         key = Tenant.key_of(tenant_id, "METADATA")
         return await self._stores.db(tenant_id).get(Tenant, key, consistent=True)
+
+
+def require_served(tenant: Tenant) -> None:
+    """Raise TenantDeletedError, TenantSuspendedError unless the tenant is active."""
+    match tenant.status:
+        case TenantStatus.ACTIVE:
+            return
+        case TenantStatus.SUSPENDED:
+            raise TenantSuspendedError
+        case TenantStatus.DELETED:
+            raise TenantDeletedError
 
 
 def _known(tenant: Tenant | None) -> Tenant:

@@ -2,7 +2,7 @@
 
 A claim raises the fence and takes a lease that outlasts any attempt. A worker that dies after the POST leaves a lease
 that runs out: the next one posts the same body under the same `webhook-id`. One that comes back late writes nothing.
-What a suspended tenant is owed is kept: nothing is sent to it, no attempt is used up, and it goes on afterwards.
+What a suspended or deleted tenant is owed is kept: nothing is sent, no attempt is used up, and it goes on afterwards.
 """
 
 from collections.abc import Awaitable, Callable
@@ -39,8 +39,8 @@ SPARE_LIMIT_S: Final = 60.0
 HELD_LEAST_S: Final = 60.0
 HELD_MOST_S: Final = 900.0
 
-StatusOf: TypeAlias = Callable[[TenantId], Awaitable[TenantStatus]]
-"""Tells how a tenant stands now; DELETED also where there is none. Raises StoreUnavailableError."""
+StatusOf: TypeAlias = Callable[[TenantId], Awaitable[TenantStatus | None]]
+"""Tells how a tenant stands now; None where there is none. Raises StoreUnavailableError."""
 
 _log = structlog.get_logger("webhooks.delivery")
 
@@ -84,10 +84,10 @@ class Deliver:
             delivery = await self._claim(tick) if tick.fence is not None else await self._claim_overdue(tick)
             if delivery is None:
                 return await self._held_until(tick)
-            if status is TenantStatus.SUSPENDED:
-                await self._settle(delivery, self._held(delivery))
-            elif status is TenantStatus.DELETED:
+            if status is None:
                 await self._settle(delivery, _over(delivery, "failed"))
+            elif status is not TenantStatus.ACTIVE:
+                await self._settle(delivery, self._held(delivery))
             else:
                 await self._send(delivery)
         return None

@@ -285,6 +285,8 @@ class AdminTenantView(WireModel):
     ]
     contacts: "ContactsView"
     region: Region
+    deleted_at: Timestamp | None
+    erase_after: Timestamp | None = Field(description="From then on what a deleted tenant had may be erased.")
     version: Count
     created_at: Timestamp
     updated_at: Timestamp
@@ -308,6 +310,8 @@ class AdminTenantView(WireModel):
             ),
             contacts=ContactsView(**tenant.contacts.model_dump()),
             region=tenant.region or home,
+            deleted_at=tenant.deleted_at,
+            erase_after=tenant.erase_after_at,
             version=tenant.version,
             created_at=tenant.created_at,
             updated_at=tenant.updated_at,

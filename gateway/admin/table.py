@@ -87,6 +87,8 @@ ADMIN_ROUTES: Final = (
     AdminRoute(_ADMIN, tenants.PATCH, lambda admin: admin.tenants.patch),
     AdminRoute(_OPERATOR, tenants.SUSPEND, lambda admin: admin.tenants.suspend),
     AdminRoute(_OPERATOR, tenants.REINSTATE, lambda admin: admin.tenants.reinstate),
+    AdminRoute(_ADMIN, tenants.DELETE, lambda admin: admin.tenants.delete),
+    AdminRoute(_ADMIN, tenants.RESTORE, lambda admin: admin.tenants.restore),
     AdminRoute(_OPERATOR, bindings.LIST, lambda admin: admin.tenants.bindings.list),
     AdminRoute(_ADMIN, bindings.BIND, lambda admin: admin.tenants.bindings.post),
     AdminRoute(_ADMIN, bindings.UNBIND, lambda admin: admin.tenants.bindings.delete),

@@ -25,16 +25,16 @@ from gateway.admin.schemas import (
 from gateway.admin.trail import Act, AdminTrail
 from gateway.cursors import limit_of
 from gateway.errors import FieldFault, FieldsInvalidError, NotFoundError
-from gateway.fields import read_body
-from gateway.operations import IDEMPOTENCY_KEY, LIMIT, Answer, Content, Operation, answer
+from gateway.fields import LINE_PATTERN, read, read_body
+from gateway.operations import IDEMPOTENCY_KEY, LIMIT, Answer, Content, Operation, Parameter, answer
 from gateway.routes.answers import json_answer
 from tenancy.clock import Clock
 from tenancy.context import Principal
 from tenancy.data_models import Contacts, Tenant, TenantStatus
-from tenancy.errors import BindingTakenError, TenantChangedError, TenantExistsError
+from tenancy.errors import BindingTakenError, TenantChangedError, TenantExistsError, TenantStateError
 from tenancy.ids import TenantId, parse_tenant_id
 from tenancy.platform_store import PlatformStore
-from tenancy.registry import TenantRegistry, Write
+from tenancy.registry import GRACE, TenantRegistry, Write
 from tenancy.tiers import LimitOverrides, Tier
 
 _NOW: Final = datetime(2025, 6, 1, 12, tzinfo=UTC)
@@ -52,6 +52,21 @@ _SUSPENDED: Final = AdminTenantView.of(
 )
 _REINSTATED: Final = AdminTenantView.of(
     _TENANT.model_copy(update={"status_reason": "invoice paid", "version": 3}), EXAMPLE_REGION
+)
+_DELETED: Final = AdminTenantView.of(
+    _TENANT.model_copy(
+        update={
+            "status": TenantStatus.DELETED,
+            "status_reason": "contract ended",
+            "deleted_at": _NOW,
+            "erase_after_at": _NOW + GRACE,
+            "version": 4,
+        }
+    ),
+    EXAMPLE_REGION,
+)
+_RESTORED: Final = AdminTenantView.of(
+    _TENANT.model_copy(update={"status_reason": "deleted by mistake", "version": 5}), EXAMPLE_REGION
 )
 _TAG: Final = "Tenants"
 LIST: Final = Operation(
@@ -134,7 +149,7 @@ SUSPEND: Final = Operation(
     (answer(200, "The tenant as it stands now.", _SUSPENDED),),
     parameters=(TENANT, IDEMPOTENCY_KEY),
     body=Content({"overdue": ReasonRequest(reason="invoice overdue")}),
-    problems=(NotFoundError(), TenantChangedError()),
+    problems=(NotFoundError(), TenantChangedError(), TenantStateError(TenantStatus.DELETED)),
 )
 REINSTATE: Final = Operation(
     "POST",
@@ -146,6 +161,41 @@ REINSTATE: Final = Operation(
     (answer(200, "The tenant as it stands now.", _REINSTATED),),
     parameters=(TENANT, IDEMPOTENCY_KEY),
     body=Content({"paid": ReasonRequest(reason="invoice paid")}),
+    problems=(NotFoundError(), TenantChangedError(), TenantStateError(TenantStatus.DELETED)),
+)
+
+REASON: Final = Parameter(
+    "reason",
+    "query",
+    "Why, for the audit trail.",
+    {"type": "string", "pattern": LINE_PATTERN, "minLength": 1, "maxLength": 500},
+    "contract ended",
+    required=True,
+)
+DELETE: Final = Operation(
+    "DELETE",
+    "/v1/admin/tenants/{tenant}",
+    "deleteTenant",
+    _TAG,
+    "Delete a tenant",
+    "From now on the tenant is refused with 403 `tenant_deleted`, and what runs for it over a connection is ended with "
+    "the same code, on every process; its jobs are cancelled, and what webhooks are owed is held. Nothing is erased: "
+    "until `eraseAfter` it is only refused, and can be restored. Deleting a deleted tenant changes nothing.",
+    (answer(200, "The tenant as it stands now.", _DELETED),),
+    parameters=(TENANT, REASON),
+    problems=(NotFoundError(), TenantChangedError(), FieldsInvalidError([FieldFault("/reason", "Field required")])),
+)
+RESTORE: Final = Operation(
+    "POST",
+    "/v1/admin/tenants/{tenant}/restore",
+    "restoreTenant",
+    _TAG,
+    "Restore a deleted tenant",
+    "The tenant is what it was before, active or suspended, with all it had; jobs that were cancelled stay so. It can "
+    "be restored for as long as nothing was erased. Restoring one that is not deleted changes nothing.",
+    (answer(200, "The tenant as it stands now.", _RESTORED),),
+    parameters=(TENANT, IDEMPOTENCY_KEY),
+    body=Content({"mistake": ReasonRequest(reason="deleted by mistake")}),
     problems=(NotFoundError(), TenantChangedError()),
 )
 
@@ -226,6 +276,24 @@ class TenantAdmin:
         write = self._writing(request, actor, "tenant.reinstate", asked.reason)
         with known():
             changed = await self.registry.reinstate(tenant_id, asked.reason, write=write)
+        return self._shown(changed.after)
+
+    async def delete(self, request: web.Request, actor: Principal) -> web.StreamResponse:
+        """Refuse a tenant from now on, for good unless it is restored."""
+        tenant_id = tenant_of(request)
+        asked = read(ReasonRequest, dict(request.query))
+        write = self._writing(request, actor, "tenant.delete", asked.reason)
+        with known():
+            changed = await self.registry.delete(tenant_id, asked.reason, write=write)
+        return self._shown(changed.after)
+
+    async def restore(self, request: web.Request, actor: Principal) -> web.StreamResponse:
+        """Make a deleted tenant what it was."""
+        tenant_id = tenant_of(request)
+        asked = await read_body(ReasonRequest, request)
+        write = self._writing(request, actor, "tenant.restore", asked.reason)
+        with known():
+            changed = await self.registry.restore(tenant_id, asked.reason, write=write)
         return self._shown(changed.after)
 
     def _writing(self, request: web.Request, actor: Principal, operation: str, reason: str) -> Write:

@@ -24,7 +24,7 @@ from tenancy.registry import Write
 from tenancy.steps import PutStep
 
 # What follows from other fields, or is said as the event's reason.
-_UNTOLD: Final = {"tenant_id", "version", "created_at", "updated_at", "status_reason"}
+_UNTOLD: Final = {"tenant_id", "version", "created_at", "updated_at", "status_reason", "deleted_at", "deleted_from"}
 
 Fields = Mapping[str, JsonValue]
 

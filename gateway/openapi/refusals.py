@@ -55,7 +55,12 @@ _WITH_A_KEY: Final = (
 )
 _OF_AGENTS: Final = tuple(kind() for kind in errors.ToolTokenError.__subclasses__())
 _ACT_FOR_TENANTS: Final = frozenset({"principal", "tenant", "agent", "tools"})
-_OF_TENANTS: Final = (tenancy.TenantUnknownError(), tenancy.TenantSuspendedError(), tenancy.RateLimitedError())
+_OF_TENANTS: Final = (
+    tenancy.TenantUnknownError(),
+    tenancy.TenantSuspendedError(),
+    tenancy.TenantDeletedError(),
+    tenancy.RateLimitedError(),
+)
 _MEANINGS: Final = {
     400: "The request is not valid.",
     401: "The caller has not shown who it is.",

@@ -33,7 +33,11 @@ _NOUNS: Final = (
     ("audit", "ops.cli.audit", "What operators did: list, refusals, export, verify."),
     ("serve", "ops.cli.serve", "Run a gateway."),
     ("work", "ops.cli.work", "Run a worker that drives jobs."),
-    ("tenant", "ops.cli.tenant", "Tenants: list, show, create, update, suspend, reinstate, bind, unbind."),
+    (
+        "tenant",
+        "ops.cli.tenant",
+        "Tenants: list, show, create, update, suspend, reinstate, delete, restore, bind, unbind.",
+    ),
     ("status", "ops.cli.status", "How the platform is: every figure with its age."),
     ("quota", "ops.cli.quota", "AgentCore's quota: show, request, stop-sessions."),
     ("top", "ops.cli.top", "One screen: health, load, queues, loud tenants, alarms."),

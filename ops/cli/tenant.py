@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from ops.cli import ending
 from ops.cli.acting import DryRun, Reason, asked, delete
 from ops.cli.admin_api import connected
 from ops.cli.arguments import Id as Id
@@ -21,7 +22,7 @@ from tenancy.tiers import Tier
 
 app = typer.Typer(
     name="tenant",
-    help="Tenants: list, show, create, update, suspend, reinstate, bind, unbind.",
+    help="Tenants: list, show, create, update, suspend, reinstate, bind, unbind, delete, restore.",
     epilog="ENV=local, the default, acts on the running dev stack as its operator. Elsewhere LOCKGATE_GATEWAY and "
     "LOCKGATE_TOKEN say where and as whom.",
     no_args_is_help=True,
@@ -368,3 +369,6 @@ _UNLIMITED: Final = "unlimited"
 
 def _status(status: str) -> str:
     return f"[{'green' if status == 'active' else 'red'}]{status}[/]"
+
+
+ending.mount(app)

@@ -48,7 +48,7 @@ async def suspend_silently(gateway: Whole) -> None:
     await gateway.stores.db(gateway.tenant_id).update(Tenant, key, {"status": TenantStatus.SUSPENDED})
 
 
-async def ended(gateway: Whole, runtime: Upstream) -> None:
+async def ended(gateway: Whole, runtime: Upstream, code: str = "tenant_suspended") -> None:
     """Assert that the agent was stopped and the record says why."""
     await nothing_is_held(gateway)
     assert [one.target.split("?")[0].rsplit("/", 1)[1] for one in runtime.received] == [
@@ -57,7 +57,7 @@ async def ended(gateway: Whole, runtime: Upstream) -> None:
     ]
     [record] = await gateway.records()
     assert record.error is not None
-    assert (record.status, record.error.code) == (Status.FAILED, "tenant_suspended")
+    assert (record.status, record.error.code) == (Status.FAILED, code)
 
 
 async def test_a_sync_invocation_is_answered_with_the_reason(gateway: Whole, silent: Silent, runtime: Upstream) -> None:
@@ -81,6 +81,18 @@ async def test_a_stream_ends_with_the_reason(gateway: Whole, silent: Silent, run
     assert names == ["invocation.started", "agent.chunk", "invocation.failed"]
     assert event.json["code"] == "tenant_suspended"
     await ended(gateway, runtime)
+
+
+async def test_what_runs_for_a_deleted_tenant_ends_and_says_why(
+    gateway: Whole, silent: Silent, runtime: Upstream
+) -> None:
+    asking = asyncio.ensure_future(gateway.sync())
+    await silent.asked.wait()
+    await gateway.process.parts.admin.tenants.registry.delete(gateway.tenant_id, "contract ended")
+    async with asyncio.timeout(WAIT_S):
+        answer = await asking
+    assert (answer.status, answer.code) == (403, "tenant_deleted")
+    await ended(gateway, runtime, "tenant_deleted")
 
 
 async def test_what_runs_ends_also_where_word_of_the_suspension_was_lost(

@@ -50,6 +50,7 @@ class Floor:
     metrics: JobMetrics
     registry: CollectorRegistry
     spending: FreeSpending = field(default_factory=FreeSpending)
+    disowned: set[TenantId] = field(default_factory=set)
 
     @property
     def agent(self) -> AgentVersion:
@@ -71,7 +72,11 @@ class Floor:
             spending=self.spending,
             guard=guard,
             poll_s=POLL_S,
+            is_disowned=self.is_disowned,
         )
+
+    async def is_disowned(self, tenant_id: TenantId) -> bool:
+        return tenant_id in self.disowned
 
     @property
     def gates(self) -> Gates:

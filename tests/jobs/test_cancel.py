@@ -100,6 +100,23 @@ async def test_a_long_start_is_given_up_when_its_heartbeat_meets_the_cancel(floo
     assert (await floor.job(job)).status is Status.CANCELLED
 
 
+async def test_a_deleted_tenants_jobs_are_cancelled_at_their_next_tick(floor: Floor, clock: FakeClock) -> None:
+    floor.caps[floor.tenant_id] = 1
+    running, waiting = [await floor.submit(b'{"prompt":"hi","durationS":100}') for _ in range(2)]
+    for job in (running, waiting):
+        await floor.tick(Tick(job.tenant_id, job.job_id, 0))
+    queued = await floor.submit()
+    floor.disowned.add(floor.tenant_id)
+    assert await floor.tick(Tick(queued.tenant_id, queued.job_id, 0)) is TickOutcome.ENDED
+    await clock.advance(100)
+    assert await floor.tick(Tick(running.tenant_id, running.job_id, 1)) is TickOutcome.ENDED
+    assert await floor.tick(Tick(waiting.tenant_id, waiting.job_id, 1)) is TickOutcome.ENDED
+    for job in (running, waiting, queued):
+        assert (await floor.job(job)).status is Status.CANCELLED
+    assert floor.runtime.effects == {running.job_id: 1}
+    assert (await floor.store.gate(floor.tenant_id)).running == 0
+
+
 async def test_a_job_that_is_over_stands_as_it_stood(floor: Floor) -> None:
     job = await floor.submit()
     await floor.tick((await floor.due())[0])

@@ -96,9 +96,9 @@ class Floor:
     another: Callable[[], "Floor"]
     asked: Asked = field(default_factory=Asked)
     allow: set[tuple[str, int]] = field(default_factory=set)
-    statuses: dict[TenantId, TenantStatus] = field(default_factory=dict)
+    statuses: dict[TenantId, TenantStatus | None] = field(default_factory=dict)
 
-    async def status_of(self, tenant_id: TenantId) -> TenantStatus:
+    async def status_of(self, tenant_id: TenantId) -> TenantStatus | None:
         return self.statuses.get(tenant_id, TenantStatus.ACTIVE)
 
     def deliver(self, *, deadline_s: float = 60.0) -> Deliver:

@@ -505,8 +505,18 @@ async def test_a_suspension_holds_between_attempts_too_and_costs_none_of_them(
     assert (done.status, done.scheduled_attempts) == ("delivered", 2)
 
 
-async def test_a_deleted_tenant_is_told_nothing_more(floor: Floor, receiver: Receiver, tick: DeliveryTick) -> None:
+async def test_a_deleted_tenants_deliveries_are_kept_for_it_to_be_restored(
+    floor: Floor, receiver: Receiver, tick: DeliveryTick
+) -> None:
     floor.statuses[floor.tenant_id] = TenantStatus.DELETED
+    assert await floor.deliver()(tick) is None
+    tick, at = floor.asked.take()
+    held = await floor.delivery(tick)
+    assert (held.status, held.next_attempt_at, receiver.got) == ("pending", at, [])
+
+
+async def test_a_tenant_that_is_gone_is_told_nothing_more(floor: Floor, receiver: Receiver, tick: DeliveryTick) -> None:
+    floor.statuses[floor.tenant_id] = None
     assert await floor.deliver()(tick) is None
     done = await floor.delivery(tick)
     assert (done.status, done.next_attempt_at, receiver.got, floor.asked) == ("failed", None, [], [])

@@ -1,12 +1,12 @@
 """The wire model of what every refusal carries."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 
-from gateway.schemas import CodeText, Count, RequestText, WireModel, prose, shaped
+from gateway.schemas import CodeText, Count, RequestText, Timestamp, WireModel, prose, shaped
 from tenancy.context import Role
-from tenancy.data_models import Mode, ReleaseState, TenantStatus
+from tenancy.data_models import Mode, ReleaseState
 
 
 class FieldFaultView(WireModel):
@@ -41,4 +41,5 @@ class ProblemView(WireModel):
     holder: Annotated[str, prose(256)] | None = None
     fence: Count | None = None
     free_in_seconds: Count | None = None
-    tenant_status: TenantStatus | None = None
+    tenant_status: Literal["active", "suspended", "deleted", "erasing"] | None = None
+    erase_after: Timestamp | None = None

@@ -112,6 +112,12 @@ _TABLE: Final[dict[type[BaseException], _Row]] = {
     tenancy.TenantStateError: _Row(
         409, "Not in this state", "This is not done to a tenant in its status; see tenantStatus."
     ),
+    tenancy.TenantKeptError: _Row(
+        409, "Tenant kept", "What the tenant had is kept until eraseAfter. Wait, or say force and why."
+    ),
+    tenancy.TenantBusyError: _Row(
+        409, "Tenant busy", "Something of the tenant's may still run. It is ended within minutes; ask again.", _SOON
+    ),
     tenancy.TenantExistsError: _Row(409, "Tenant exists", "The id is another tenant's. Choose another one."),
     tenancy.TenantChangedError: _Row(
         409, "Tenant changed", "The tenant was changed meanwhile. Look at it again and repeat what still applies."
@@ -268,9 +274,11 @@ def _members(error: LockgateError) -> dict[str, object]:
 
 
 def _in_the_way(error: LockgateError) -> dict[str, object]:
-    """Return the state a tenant is in, or who holds the lock that was wanted, and for how long at the least."""
+    """Return the status a tenant is in, until when it is kept, or who holds the lock and for how long at the least."""
     if isinstance(error, tenancy.TenantStateError):
         return {"tenantStatus": error.state}
+    if isinstance(error, tenancy.TenantKeptError):
+        return {"eraseAfter": error.until}
     if not isinstance(error, tenancy.LockHeldError):
         return {}
     return {"holder": error.holder, "fence": error.fence, "freeInSeconds": error.retry_after_s}

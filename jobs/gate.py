@@ -48,7 +48,7 @@ class Gates:
         """
         cap = await self._cap_of(job.tenant_id)
         for _ in range(_DECISIONS):
-            gate, now = await self._store.gate(job.tenant_id), self._clock.now()
+            gate, now = await self._store.gate(job.tenant_id, job), self._clock.now()
             # Those who wait came first.
             queues = gate.next_tick_at is not None and job.waiting_since_at is None
             if gate.running < cap and not queues:

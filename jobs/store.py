@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, TypeVar
 
-from boto3.dynamodb.conditions import ConditionBase
+from boto3.dynamodb.conditions import Attr, ConditionBase
 
 from jobs import events, records, steps
 from jobs.errors import CancelRequestedError, GateFullError, LeaseLostError
@@ -23,7 +23,7 @@ from tenancy.data_models import JobEvent, JobGate, JobRecord, Status, UsageRecor
 from tenancy.errors import ConditionFailedError, StoreBusyError
 from tenancy.ids import JobId, TenantId
 from tenancy.ledger import Used, line_of
-from tenancy.steps import Page, PutStep, Step
+from tenancy.steps import CheckStep, Page, PutStep, Step
 from tenancy.store import TenantStores
 from webhooks import outbox
 
@@ -230,15 +230,24 @@ class JobStore:
                 continue
         raise StoreBusyError
 
-    async def gate(self, tenant_id: TenantId) -> JobGate:
-        """Return a tenant's gate as last written, making it if there is none."""
+    async def gate(self, tenant_id: TenantId, asking: JobRecord | None = None) -> JobGate:
+        """Return a tenant's gate as last written; where there is none it is made for a job that asks to go through.
+
+        Raises LeaseLostError where that job is gone: what was erased is not brought back.
+        """
         found = await self._stores.db(tenant_id).get(JobGate, steps.gate_key(tenant_id), consistent=True)
         if found is not None:
             return found
+        made = JobGate(tenant_id=tenant_id)
+        if asking is None:
+            return made
+        still_there = CheckStep(JobRecord, asking.key(), Attr(tables.PARTITION_KEY).exists())
         try:
-            await self._stores.db(tenant_id).put(made := JobGate(tenant_id=tenant_id), condition=steps.NEW)
+            await self._transact(tenant_id, [PutStep(made, steps.NEW), still_there])
         except ConditionFailedError:
-            return await self.gate(tenant_id)
+            if await self.get(tenant_id, asking.job_id, consistent=True) is None:
+                raise LeaseLostError from None
+            return await self.gate(tenant_id, asking)
         return made
 
     async def waiting(self, tenant_id: TenantId, *, limit: int) -> tuple[WaitingJob, ...]:

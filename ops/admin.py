@@ -1,9 +1,12 @@
 """Builds what operators' routes are made of."""
 
+from datetime import timedelta
+
 from gateway.admin.agents import AgentAdmin
 from gateway.admin.api_keys import ApiKeyAdmin
 from gateway.admin.audit import AuditAdmin
 from gateway.admin.bindings import BindingAdmin
+from gateway.admin.erasure import ErasureAdmin
 from gateway.admin.health import Checks, HealthAdmin
 from gateway.admin.jobs import JobAdmin
 from gateway.admin.locks import LockAdmin
@@ -24,10 +27,14 @@ from gateway.routes.jobs import JobRoutes
 from gateway.routes.webhooks import WebhookRoutes
 from gateway.tokens import TokenRules
 from ops.wiring import Floor
+from tenancy.erasure import Eraser
+from tenancy.errors import StoreUnavailableError
 from tenancy.failover_lock import OperatorLocks
+from tenancy.ids import TenantId
 from tenancy.region_flag import RegionSwitch
 from tenancy.registry import TenantRegistry
 from tenancy.tools import ToolRegistry
+from tenancy.trips import RedisAwayError
 
 
 def admin(
@@ -47,6 +54,7 @@ def admin(
     switch = RegionSwitch(base.platform, clock, home=settings.runtime_region)
     return Admin(
         tenants=TenantAdmin(registry, base.platform, bindings, trail, clock, settings.home_region),
+        erasure=ErasureAdmin(_eraser(base, registry), base.platform, base.acts, trail),
         api_keys=ApiKeyAdmin(registry, base.stores, base.acts, base.changes, trail, clock),
         agents=AgentAdmin(base.platform, base.acts, base.catalog, trail, clock),
         work=WorkAdmin(
@@ -71,3 +79,15 @@ def admin(
         ),
         audit=AuditAdmin(base.platform, base.chain),
     )
+
+
+def _eraser(base: Floor, registry: TenantRegistry) -> Eraser:
+    async def forget_sessions(tenant_id: TenantId) -> None:
+        try:
+            for session in await base.census.sessions(tenant_id):
+                base.census.stopped(session.id)
+        except RedisAwayError:
+            raise StoreUnavailableError from None
+
+    quiet = timedelta(seconds=base.settings.erase_quiet_s)
+    return Eraser(base.estate, registry, base.platform, base.chain, forget_sessions, base.clock, quiet)

@@ -37,6 +37,9 @@ class Settings(BaseSettings):
     stream_timeout_s: int = Field(3600, ge=1, le=3600, description="longest streamed invocation")
     job_timeout_s: int = Field(28_200, ge=1, le=28_800, description="longest job, within the microVM's 8 h")
     job_poll_s: float = Field(5.0, gt=0, description="seconds between two looks at a running job")
+    erase_quiet_s: float = Field(
+        60.0, ge=0, description="shortest time between a tenant's deletion and the begin of its erasure"
+    )
     drain_grace_s: float = Field(
         110.0, ge=0, le=110, description="seconds that open work gets once a gateway has to end; Fargate allows 120"
     )

@@ -53,6 +53,7 @@ from tenancy.changes import ChangeFeed
 from tenancy.clock import Clock, SystemClock
 from tenancy.data_models import ProcessLease
 from tenancy.errors import OnViolation
+from tenancy.estate import Estate
 from tenancy.ids import AgentName
 from tenancy.platform_acts import PlatformActs
 from tenancy.platform_store import PlatformStore
@@ -92,6 +93,7 @@ class Floor:
     trips: RoundTrips
     stores: TenantStores
     platform: PlatformStore
+    estate: Estate
     acts: PlatformActs
     audit: AuditTrail
     changes: ChangeFeed
@@ -138,8 +140,7 @@ async def floor(settings: Settings) -> AsyncIterator[Floor]:
     async with AsyncExitStack() as stack:
         clock, metrics = SystemClock(), _metrics()
         session = aioboto3.Session()
-        audit = AuditTrail(clock=clock, metrics=metrics)
-        http = await stack.enter_async_context(open_http())
+        audit, http = AuditTrail(clock=clock, metrics=metrics), await stack.enter_async_context(open_http())
         dynamodb, s3 = await _guarded(stack, session, settings, audit.on_violation, clock)
         stores = _stores(settings, dynamodb, s3, audit.on_violation, clock)
         platform = PlatformStore(dynamodb, table_prefix=settings.table_prefix, on_violation=audit.on_violation)
@@ -174,6 +175,7 @@ async def floor(settings: Settings) -> AsyncIterator[Floor]:
             trips=trips,
             stores=stores,
             platform=platform,
+            estate=_estate(settings, dynamodb, s3, redis, clock),
             acts=PlatformActs(dynamodb, table_prefix=settings.table_prefix),
             audit=audit,
             changes=changes,
@@ -206,6 +208,10 @@ async def _traces(settings: Settings) -> "AsyncIterator[Traces | None]":
 
     async with sending(settings.otlp_endpoint, version("lockgate")) as traces:
         yield traces
+
+
+def _estate(settings: Settings, dynamodb: "DynamoDBClient", s3: "S3Client", redis: Redis, clock: Clock) -> Estate:
+    return Estate(dynamodb, s3, redis, table_prefix=settings.table_prefix, bucket=settings.bucket, clock=clock)
 
 
 def _stores(

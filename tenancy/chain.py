@@ -51,8 +51,13 @@ class AuditChain:
         Raises ConditionFailedError where the change's own condition failed, and StoreUnavailableError.
         """
         commit = commit or self.within(event.tenant_id)
+        seen: AuditHead | None = None
         for tried in range(TRIES):
             head = await self.head(event.tenant_id)
+            if head is None and seen is not None:
+                # The chain was erased meanwhile: it is not begun anew.
+                raise ConditionFailedError
+            seen = head
             link = _linked(event, head)
             try:
                 await commit(_steps(link, head))
@@ -97,7 +102,7 @@ def told(event: AuditEvent) -> dict[str, JsonValue]:
     """Return an event as it is exported and, without its own hash, as it is hashed."""
     said: dict[str, JsonValue] = {
         "auditId": event.audit_id,
-        "at": _text(event.at),
+        "at": moment_text(event.at),
         "actor": event.actor,
         "actingTenant": event.acting_tenant,
         "targetTenant": None if event.tenant_id == PLATFORM else event.tenant_id,
@@ -197,5 +202,6 @@ def _steps(link: AuditLink, head: AuditHead | None) -> tuple[PutStep, PutStep]:
     return PutStep(link, new), PutStep(risen, unmoved)
 
 
-def _text(moment: datetime) -> str:
+def moment_text(moment: datetime) -> str:
+    """Return a moment as exports tell it."""
     return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -221,6 +221,8 @@ class Tenant(TenantItem):
     deleted_at: AwareDatetime | None = None
     deleted_from: TenantStatus | None = None
     erase_after_at: AwareDatetime | None = None
+    # Since when it is being erased: from then on nothing brings it back.
+    erasing_at: AwareDatetime | None = None
     # Rises with every change: who changes a tenant says which version that was.
     version: int = Field(default=0, ge=0)
     created_at: AwareDatetime
@@ -1029,6 +1031,46 @@ class ProcessLease(StoredItem):
         return Key(tables.PROCESSES, f"PROCESS#{self.process}")
 
 
+class ErasedPart(BaseModel):
+    """How much a tenant had in one place when its erasure began."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    place: str
+    items: int = Field(ge=0)
+
+
+class Erasure(StoredItem):
+    """A tenant's erasure: how far it is, and once it is over its certificate, for good."""
+
+    TABLE = tables.ERASURES
+
+    tenant_id: TenantId
+    state: Literal["erasing", "erased"] = "erasing"
+    actor: str
+    reason: str
+    request_id: str
+    # Whether it began before the grace was over.
+    forced: bool
+    deleted_at: AwareDatetime
+    began_at: AwareDatetime
+    found: tuple[ErasedPart, ...]
+    # Where the tenant's own audit chain ended: what proves an export of it.
+    chain_seq: int = Field(default=0, ge=0)
+    chain_sha256: str | None = None
+    # How far the search of all that is stored has come without finding anything: a place, and where in it.
+    surveyed: int = Field(default=0, ge=0)
+    surveyed_to: str | None = None
+    erased_at: AwareDatetime | None = None
+    sha256: str | None = None
+    # Rises with every change.
+    version: int = Field(default=0, ge=0)
+
+    def key(self) -> Key:
+        """Return `ERASURE#{tenant}`."""
+        return erasure_key(self.tenant_id)
+
+
 class RegionFlag(StoredItem):
     """The region whose AgentCore serves invocations, written only with a current fence."""
 
@@ -1084,6 +1126,11 @@ def lock_key(name: str) -> Key:
 def region_key() -> Key:
     """Return the key of the one flag that says which region serves."""
     return Key("REGION#active", "METADATA")
+
+
+def erasure_key(tenant_id: TenantId) -> Key:
+    """Return the key of a tenant's erasure."""
+    return Key(f"ERASURE#{tenant_id}", "METADATA")
 
 
 def open_partition(process: str) -> str:

@@ -153,6 +153,22 @@ class TenantStateError(LockgateError):
         super().__init__(f"the tenant is {state}")
 
 
+class TenantKeptError(LockgateError):
+    """What the tenant had is kept until `until`; it is erased before only by force."""
+
+    code = "tenant_kept"
+
+    def __init__(self, until: str) -> None:
+        self.until = until
+        super().__init__(f"kept until {until}")
+
+
+class TenantBusyError(LockgateError):
+    """Something of the tenant's may still run; it is erased once nothing does."""
+
+    code = "tenant_busy"
+
+
 class TierTooLowError(LockgateError):
     """The agent asks for a higher tier than the tenant has."""
 

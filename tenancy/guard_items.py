@@ -32,6 +32,17 @@ _ALLOWED: Final = {
         "Limit",
         "ScanIndexForward",
         "ConsistentRead",
+        "Select",
+    },
+    "Scan": _EXPRESSIONS
+    | {
+        "TableName",
+        "IndexName",
+        "ProjectionExpression",
+        "FilterExpression",
+        "ExclusiveStartKey",
+        "Limit",
+        "ConsistentRead",
     },
     "BatchWriteItem": frozenset({"RequestItems"}),
     "TransactWriteItems": frozenset({"TransactItems", "ClientRequestToken"}),
@@ -59,6 +70,7 @@ class ItemGuard:
             "DeleteItem": self._keyed,
             "ConditionCheck": self._keyed,
             "Query": self._query,
+            "Scan": self._scan,
             "BatchWriteItem": self._batch,
             "TransactWriteItems": self._transaction,
         }
@@ -131,6 +143,14 @@ class ItemGuard:
                 _hold_key(reach, start, table.name)
             elif _string(_mapping(start).get(index.partition_key)) != value:
                 _refuse("the start lies in another partition", table.name)
+
+    def _scan(self, reach: Reach, params: Params) -> None:
+        table = self._table(reach, params.get("TableName"))
+        _index(table, params.get("IndexName"))
+        names = _mapping(params.get("ExpressionAttributeNames"))
+        shown = [names.get(name) for name in _text(params.get("ProjectionExpression")).split(", ")]
+        if shown != [PARTITION_KEY, SORT_KEY]:
+            _refuse("a scan sees keys alone", table.name)
 
     def _batch(self, reach: Reach, params: Params) -> None:
         for name, requests in _mapping(params.get("RequestItems")).items():

@@ -1,5 +1,6 @@
 """The shapes of every Redis key; what lives under them can be lost and rebuilt."""
 
+import re
 from datetime import date
 from typing import Final
 
@@ -53,3 +54,14 @@ def tail_key(tenant_id: TenantId, invocation_id: InvocationId) -> str:
 def budget_key(tenant_id: TenantId, month: str) -> str:
     """Return the key of what a tenant has spent in a month (`2026-11`)."""
     return f"lockgate:budget:{tenant_id}:{month}"
+
+
+def is_of(key: str, tenant_id: TenantId) -> bool:
+    """Tell whether a key is one of a tenant's own."""
+    found = _OWN.fullmatch(key)
+    return found is not None and found["tenant"] == tenant_id
+
+
+_OWN: Final = re.compile(
+    r"lockgate:(?:turn|rate|day|tool-rate|tool-calls|slots|blocks|tail|budget):(?P<tenant>[^:]+)(?::.*)?", re.DOTALL
+)

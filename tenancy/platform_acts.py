@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from boto3.dynamodb.conditions import Attr, ConditionBase
 
 from tenancy import tables
-from tenancy.data_models import AgentVersion, ApiKey, IdentityBinding, StoredItem, Tool
+from tenancy.data_models import AgentVersion, ApiKey, Erasure, IdentityBinding, StoredItem, Tool
 from tenancy.expressions import conditioned
 from tenancy.faults import store_faults
 from tenancy.scope import PlatformScope, entered
@@ -60,6 +60,11 @@ class PlatformActs:
         gone = [one for one in (seen.hashes() if seen else ()) if one.sha256 not in kept]
         legs = [self._put(key, unchanged), *(self._put(one) for one in hashes), *(self._delete(one) for one in gone)]
         await self._transact("store_api_key", legs, links)
+
+    async def store_erasure(self, erasure: Erasure, links: Sequence[PutStep], *, seen: Erasure | None) -> None:
+        """Store an erasure in place of what was seen of it; None is one that begins."""
+        unchanged = _new() if seen is None else Attr("version").eq(seen.version)
+        await self._transact("store_erasure", [self._put(erasure, unchanged)], links)
 
     async def _transact(self, verb: str, legs: "list[TransactWriteItemTypeDef]", links: Sequence[PutStep]) -> None:
         with self._acting(verb):

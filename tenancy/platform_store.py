@@ -17,6 +17,7 @@ from tenancy.data_models import (
     AgentVersion,
     AuditEvent,
     AuditHead,
+    Erasure,
     IdentityBinding,
     JobRecord,
     Key,
@@ -30,6 +31,7 @@ from tenancy.data_models import (
     agent_key,
     binding_key,
     bound_partition,
+    erasure_key,
     key_hash_key,
     lock_key,
     open_partition,
@@ -209,6 +211,14 @@ class PlatformStore:
         if seen is not None:
             condition = Attr("record_version").eq(seen.record_version) & Attr("fence").lte(flag.fence)
         await self._put("put_region_flag", flag, condition)
+
+    async def erasure(self, tenant_id: TenantId) -> Erasure | None:
+        """Return how far a tenant's erasure is, as last written; None where none was begun."""
+        return await self._get("erasure", Erasure, erasure_key(tenant_id))
+
+    async def put_erasure(self, erasure: Erasure, *, seen: Erasure) -> None:
+        """Write how far an erasure is in place of what was seen of it; raises ConditionFailedError."""
+        await self._put("put_erasure", erasure, Attr("version").eq(seen.version))
 
     async def processes(self) -> tuple[ProcessLease, ...]:
         """Return the leases of all processes, as last written."""

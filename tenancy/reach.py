@@ -148,13 +148,14 @@ class VerbReach:
 
 @dataclass(frozen=True, slots=True)
 class JointReach:
-    """Writes of several kinds in one transaction, and nothing outside of one."""
+    """Writes of several kinds, in one transaction and nothing outside of one unless another operation is named."""
 
     parts: tuple[VerbReach, ...]
+    operation: str = "TransactWriteItems"
 
     def operates(self, operation: str) -> bool:
-        """Allow the transaction alone."""
-        return operation == "TransactWriteItems"
+        """Allow the transaction alone, or the one operation the parts have in common."""
+        return operation == self.operation
 
     def holds_table(self, table: Table) -> bool:
         """Allow the tables of the parts."""
@@ -166,6 +167,29 @@ class JointReach:
 
     def holds_index_key(self, index: Index, partition: str) -> bool:
         """Read nothing."""
+        del index, partition
+        return False
+
+
+@dataclass(frozen=True, slots=True)
+class SurveyReach:
+    """The keys, and nothing but the keys, of all that is stored but for erasures: ItemGuard holds a scan to that."""
+
+    def operates(self, operation: str) -> bool:
+        """Allow scans."""
+        return operation == "Scan"
+
+    def holds_table(self, table: Table) -> bool:
+        """Allow every table but the one that says what was erased."""
+        return table != tables.ERASURES
+
+    def holds_key(self, partition: str) -> bool:
+        """Read no item."""
+        del partition
+        return False
+
+    def holds_index_key(self, index: Index, partition: str) -> bool:
+        """Read no index by its key."""
         del index, partition
         return False
 
@@ -208,5 +232,17 @@ VERBS: Final[Mapping[str, Reach]] = {
     "trail": VerbReach("Query", tables.AUDIT, index=TRAIL_INDEX, index_key=_TRAILS),
     "store_tool": _told((tables.TOOLS, tables.TOOLS_PARTITION)),
     "tools": VerbReach("Query", tables.TOOLS, tables.TOOLS_PARTITION),
+    "survey": SurveyReach(),
+    "erase": JointReach(
+        (
+            VerbReach("DeleteItem", tables.IDENTITY_BINDINGS, "BINDING#"),
+            VerbReach("DeleteItem", tables.KEY_HASHES, "KEYHASH#"),
+            VerbReach("DeleteItem", tables.AGENTS, "AGENT#"),
+        ),
+        "DeleteItem",
+    ),
+    "erasure": VerbReach("GetItem", tables.ERASURES, "ERASURE#"),
+    "put_erasure": VerbReach("PutItem", tables.ERASURES, "ERASURE#"),
+    "store_erasure": _told((tables.ERASURES, "ERASURE#")),
     "put_tool": VerbReach("PutItem", tables.TOOLS, tables.TOOLS_PARTITION),
 }

@@ -36,6 +36,8 @@ STALE_S: Final = 300.0
 COPIES: Final = 10_000
 # How long what a deleted tenant had is kept, so that it can be restored.
 GRACE: Final = timedelta(days=30)
+# What a tenant is said to be once its erasure has begun.
+ERASING: Final = "erasing"
 
 KIND: Final = "tenant"
 # How often a change that names no version is made anew upon what another one left.
@@ -161,9 +163,11 @@ class TenantRegistry:
         return await self.update(tenant_id, edit, write=write)
 
     async def restore(self, tenant_id: TenantId, reason: str, *, write: Write | None = None) -> Changed:
-        """Make a deleted tenant what it was before; raises as `update` does."""
+        """Make a deleted tenant what it was; raises TenantStateError once it is being erased, and as `update` does."""
 
         def edit(tenant: Tenant) -> Tenant:
+            if tenant.erasing_at is not None:
+                raise TenantStateError(ERASING)
             if tenant.status is not TenantStatus.DELETED:
                 return tenant
             return tenant.model_copy(
@@ -177,6 +181,20 @@ class TenantRegistry:
             )
 
         return await self.update(tenant_id, edit, write=write)
+
+    async def condemn(self, tenant_id: TenantId) -> Tenant:
+        """Have a deleted tenant never come back, and return it; raises TenantStateError, and as `update` does."""
+
+        def edit(tenant: Tenant) -> Tenant:
+            if tenant.status is not TenantStatus.DELETED:
+                raise TenantStateError(tenant.status)
+            return tenant if tenant.erasing_at else tenant.model_copy(update={"erasing_at": self._clock.now()})
+
+        return (await self.update(tenant_id, edit)).after
+
+    async def forget(self, tenant_id: TenantId) -> None:
+        """Have every process forget a tenant that is no more."""
+        await self._announce(tenant_id)
 
     def invalidate(self, tenant_id: TenantId) -> None:
         """Forget this process's copy."""

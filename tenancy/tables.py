@@ -77,6 +77,8 @@ IDENTITY_BINDINGS: Final = Table("identity-bindings", "platform", (BOUND_INDEX,)
 KEY_HASHES: Final = Table("key-hashes", "platform")
 OPS_LOCKS: Final = Table("ops-locks", "platform")
 RUNTIME_REGION: Final = Table("runtime-region", "platform")
+# What was erased of tenants that are no more, and the proof of it.
+ERASURES: Final = Table("erasures", "platform")
 
 TENANT_TABLES: Final = (
     TENANTS,
@@ -92,7 +94,7 @@ TENANT_TABLES: Final = (
     AUDIT,
     TOOL_OVERRIDES,
 )
-PLATFORM_TABLES: Final = (AGENTS, TOOLS, IDENTITY_BINDINGS, KEY_HASHES, OPS_LOCKS, RUNTIME_REGION)
+PLATFORM_TABLES: Final = (AGENTS, TOOLS, IDENTITY_BINDINGS, KEY_HASHES, OPS_LOCKS, RUNTIME_REGION, ERASURES)
 TABLES: Final = TENANT_TABLES + PLATFORM_TABLES
 
 

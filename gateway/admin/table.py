@@ -10,6 +10,7 @@ from gateway.admin import (
     api_keys,
     audit,
     bindings,
+    erasure,
     health,
     jobs,
     locks,
@@ -24,6 +25,7 @@ from gateway.admin import (
 from gateway.admin.agents import AgentAdmin
 from gateway.admin.api_keys import ApiKeyAdmin
 from gateway.admin.audit import AuditAdmin
+from gateway.admin.erasure import ErasureAdmin
 from gateway.admin.health import HealthAdmin
 from gateway.admin.jobs import JobAdmin
 from gateway.admin.locks import LockAdmin
@@ -47,6 +49,7 @@ class Admin:
     """What operators' routes are made of, one part for each noun."""
 
     tenants: TenantAdmin
+    erasure: ErasureAdmin
     audit: AuditAdmin
     api_keys: ApiKeyAdmin
     agents: AgentAdmin
@@ -89,6 +92,9 @@ ADMIN_ROUTES: Final = (
     AdminRoute(_OPERATOR, tenants.REINSTATE, lambda admin: admin.tenants.reinstate),
     AdminRoute(_ADMIN, tenants.DELETE, lambda admin: admin.tenants.delete),
     AdminRoute(_ADMIN, tenants.RESTORE, lambda admin: admin.tenants.restore),
+    AdminRoute(_OPERATOR, erasure.PLAN, lambda admin: admin.erasure.plan),
+    AdminRoute(_ADMIN, erasure.ERASE, lambda admin: admin.erasure.erase),
+    AdminRoute(_OPERATOR, erasure.CERTIFICATE, lambda admin: admin.erasure.certificate),
     AdminRoute(_OPERATOR, bindings.LIST, lambda admin: admin.tenants.bindings.list),
     AdminRoute(_ADMIN, bindings.BIND, lambda admin: admin.tenants.bindings.post),
     AdminRoute(_ADMIN, bindings.UNBIND, lambda admin: admin.tenants.bindings.delete),

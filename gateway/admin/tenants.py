@@ -222,6 +222,9 @@ class TenantAdmin:
         """Create a tenant, then bind its applications."""
         asked = await read_body(NewTenantRequest, request)
         self._require_home(asked.region)
+        if await self.platform.erasure(parse_tenant_id(asked.id)) is not None:
+            # What may still speak of the one before would speak of another.
+            raise TenantExistsError
         now = self.clock.now()
         tenant = Tenant(
             tenant_id=parse_tenant_id(asked.id),

@@ -1,13 +1,16 @@
-"""The end of a tenant on the command line: `lockgate tenant delete` and `restore`."""
+"""The end of a tenant on the command line: `lockgate tenant delete`, `restore`, `erase` and `certificate`."""
 
+from typing import Annotated
 from urllib.parse import quote
 
 import typer
+from pydantic import JsonValue
 
 from ops.cli.acting import DryRun, Output, Reason, Yes, act, agreed
 from ops.cli.admin_api import connected
 from ops.cli.arguments import Id
-from ops.cli.printing import Format, print_item, print_json
+from ops.cli.errors import complain
+from ops.cli.printing import Format, print_item, print_items, print_json
 
 
 def delete(
@@ -33,7 +36,53 @@ def restore(tenant: Id, *, reason: Reason, dry_run: DryRun = False, output: Outp
     act("POST", f"/tenants/{quote(tenant)}/restore", {"reason": reason}, output, dry_run=dry_run)
 
 
+def erase(
+    tenant: Id,
+    *,
+    reason: Reason,
+    confirm: Annotated[str | None, typer.Option(metavar="TENANT", help="The tenant's id once more.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Also before its grace is over.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Count what there is, and erase nothing.")] = False,
+    output: Output = Format.TABLE,
+) -> None:
+    """Erase all a deleted tenant had, for good, and print the certificate of it. What was cut off goes on.
+
+    Example: lockgate tenant erase initech --reason "contract ended" --confirm initech
+    """
+    api, path = connected(), f"/tenants/{quote(tenant)}"
+    if dry_run:
+        plan = api.call("GET", path + "/erasure")
+        if output is not Format.TABLE or not isinstance(plan, dict):
+            print_item(plan, output)
+            return
+        found = plan["found"]
+        print_items(found if isinstance(found, list) else [], {"place": "place", "items": "items"}, output)
+        complain(f"nothing was erased; {plan.get('obstacle') or 'nothing'} stands in the way of it")
+        return
+    if confirm is None:
+        agreed(f"All that {tenant} has will be gone for good", tenant, yes=False)
+        confirm = tenant
+    body: JsonValue = {"confirm": confirm, "force": force, "reason": reason}
+    while True:
+        match api.call("POST", path + "/erase", body=body):
+            case {"state": "erasing", "searched": searched, "places": places}:
+                complain(f"{tenant}: {searched} of {places} places are empty of it")
+            case _:
+                break
+    print_item(api.call("GET", path + "/deletion-certificate"), output)
+
+
+def certificate(tenant: Id, *, output: Output = Format.TABLE) -> None:
+    """Print the certificate of a tenant's deletion.
+
+    Example: lockgate tenant certificate initech -o json
+    """
+    print_item(connected().call("GET", f"/tenants/{quote(tenant)}/deletion-certificate"), output)
+
+
 def mount(app: typer.Typer) -> None:
     """Add the verbs to the noun."""
     app.command()(delete)
     app.command()(restore)
+    app.command()(erase)
+    app.command()(certificate)

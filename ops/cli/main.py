@@ -36,7 +36,7 @@ _NOUNS: Final = (
     (
         "tenant",
         "ops.cli.tenant",
-        "Tenants: list, show, create, update, suspend, reinstate, delete, restore, bind, unbind.",
+        "Tenants: list, show, create, update, suspend, reinstate, bind, unbind, delete, restore, erase, certificate.",
     ),
     ("status", "ops.cli.status", "How the platform is: every figure with its age."),
     ("quota", "ops.cli.quota", "AgentCore's quota: show, request, stop-sessions."),

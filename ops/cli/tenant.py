@@ -22,7 +22,7 @@ from tenancy.tiers import Tier
 
 app = typer.Typer(
     name="tenant",
-    help="Tenants: list, show, create, update, suspend, reinstate, bind, unbind, delete, restore.",
+    help="Tenants: list, show, create, update, suspend, reinstate, bind, unbind, delete, restore, erase, certificate.",
     epilog="ENV=local, the default, acts on the running dev stack as its operator. Elsewhere LOCKGATE_GATEWAY and "
     "LOCKGATE_TOKEN say where and as whom.",
     no_args_is_help=True,

@@ -138,7 +138,8 @@ def test_every_route_has_a_verb_and_every_reason_arrives(
 
 
 # Of all tenants, where no --tenant is said; while a switch of regions takes longer than a part of its lock's lease.
-NOT_BY_EXAMPLES: Final = {"listTools", "renewLock"}
+# What an erasure would remove is what its dry run shows.
+NOT_BY_EXAMPLES: Final = {"listTools", "renewLock", "planErasure"}
 
 
 def test_what_shows_something_shows_it_in_every_format() -> None:

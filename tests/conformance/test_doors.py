@@ -51,8 +51,8 @@ async def stored(ground: Ground, job: JobRecord) -> JobRecord | None:
 async def begun(ground: Ground, own: TenantId, job: JobRecord) -> JobRecord:
     """Return a job that runs, as the one that its tenant may run."""
     store = JobStore(ground.doors().stores)
-    await store.gate(own)
     job = await store.create(job.model_copy(update={"events": 1}), b"{}")
+    await store.gate(own, job)
     return await store.start(job, records.started(job, NOON), cap=1)
 
 

@@ -54,7 +54,7 @@ class Jobs:
     async def start(self, job_id: JobId) -> JobRecord:
         free = Attr("fence").eq(0)
         held = await self.store.claim(self.whole.tenant_id, job_id, lease={"lease_owner": "w"}, when=free)
-        await self.store.gate(self.whole.tenant_id)
+        await self.store.gate(self.whole.tenant_id, held)
         return await self.store.start(held, records.started(held, SystemClock().now()), cap=5)
 
     async def end(self, job: JobRecord, result: bytes) -> JobRecord:

@@ -10,7 +10,7 @@ from jobs.execute import TickOutcome
 from jobs.gate import LOOK_AGAIN_S
 from jobs.lease import Leases, Tick
 from tenancy import tables
-from tenancy.data_models import JobRecord, Status
+from tenancy.data_models import JobEvent, JobGate, JobRecord, OutboxEvent, Status, TenantItem, UsageRecord
 from tenancy.ids import TenantId
 from tenancy.platform_store import Owed
 from tests.clock import FakeClock
@@ -122,3 +122,20 @@ async def owed_of(floor: Floor) -> list[Owed]:
     for shard in range(tables.SWEEP_SHARDS):
         found += await floor.platform.owed(tables.JOBS, shard, before=floor.clock.now(), limit=10_000)
     return [owed for owed in found if owed.tenant_id == floor.tenant_id]
+
+
+async def test_a_worker_that_was_held_up_brings_back_nothing_of_a_tenant_that_was_erased(floor: Floor) -> None:
+    job = await floor.submit(LONG)
+    held = await floor.job(job)
+    for model, record_id in ((JobRecord, job.job_id), (JobEvent, f"{job.job_id}#000000001")):
+        await floor.stores.db(floor.tenant_id).delete(model, model.key_of(floor.tenant_id, record_id))
+    with pytest.raises(LeaseLostError):
+        await floor.gates.enter(held, "eu-west-1")
+    with pytest.raises(LeaseLostError):
+        await floor.store.end(held, records.ended(held, Status.CANCELLED, floor.clock.now()))
+    assert await floor.gates.open(floor.tenant_id) == "idle"
+    partition = tables.tenant_partition(floor.tenant_id)
+    kinds: tuple[type[TenantItem], ...] = (JobRecord, JobEvent, JobGate, OutboxEvent, UsageRecord)
+    for kind in kinds:
+        page = await floor.stores.db(floor.tenant_id).query(kind, partition, sort_prefix=kind.SORT_PREFIX, limit=5)
+        assert page.items == ()

@@ -163,7 +163,7 @@ RAW: dict[str, tuple[set[str], Call]] = {
         lambda db, prefix: db.put_item(TableName=prefix + "identity-bindings", Item=BINDING),
     ),
     "delete of a binding": (
-        set(),
+        {"erase"},
         lambda db, prefix: db.delete_item(TableName=prefix + "identity-bindings", Key=BINDING),
     ),
     "query of a tenant's bindings": (
@@ -300,7 +300,32 @@ RAW: dict[str, tuple[set[str], Call]] = {
         ),
     ),
     "scan": (set(), lambda db, prefix: db.scan(TableName=prefix + "agents")),
-    "delete": (set(), lambda db, prefix: db.delete_item(TableName=prefix + "agents", Key=AGENT)),
+    "scan of keys": (
+        {"survey"},
+        lambda db, prefix: db.scan(
+            TableName=prefix + "jobs",
+            ProjectionExpression="#pk, #sk",
+            ExpressionAttributeNames={"#pk": "pk", "#sk": "sk"},
+        ),
+    ),
+    "scan of what else is there": (
+        set(),
+        lambda db, prefix: db.scan(
+            TableName=prefix + "jobs",
+            ProjectionExpression="#pk, #sk",
+            ExpressionAttributeNames={"#pk": "pk", "#sk": "input_json"},
+        ),
+    ),
+    "scan of everything": (set(), lambda db, prefix: db.scan(TableName=prefix + "jobs")),
+    "scan of erasures": (
+        set(),
+        lambda db, prefix: db.scan(
+            TableName=prefix + "erasures",
+            ProjectionExpression="#pk, #sk",
+            ExpressionAttributeNames={"#pk": "pk", "#sk": "sk"},
+        ),
+    ),
+    "delete": ({"erase"}, lambda db, prefix: db.delete_item(TableName=prefix + "agents", Key=AGENT)),
 }
 
 

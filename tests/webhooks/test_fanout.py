@@ -5,9 +5,9 @@ from datetime import timedelta
 
 import pytest
 
-from tenancy.data_models import Delivery, OutboxEvent
+from tenancy.data_models import Delivery, OutboxEvent, WebhookEndpoint
 from tenancy.errors import StoreUnavailableError
-from tenancy.ids import new_event_id, new_webhook_id
+from tenancy.ids import TenantId, new_event_id, new_webhook_id
 from tests.webhooks.conftest import PUBLIC, Asked, Floor
 from webhooks.deliveries import KEPT
 from webhooks.endpoints import EndpointChange
@@ -137,3 +137,18 @@ async def test_an_event_for_an_endpoint_that_is_gone_is_settled(floor: Floor) ->
 async def test_an_event_that_is_gone_is_nothing_to_do(floor: Floor) -> None:
     await floor.fan_out(floor.tenant_id, new_event_id(floor.clock.now()))
     assert floor.asked == []
+
+
+async def test_an_event_that_was_erased_meanwhile_leaves_no_delivery(floor: Floor) -> None:
+    endpoint = await floor.endpoints.create(floor.tenant_id, url=PUBLIC)
+    event = await floor.put_event()
+    find_all = floor.endpoints.all
+
+    async def held_up(tenant_id: TenantId) -> tuple[WebhookEndpoint, ...]:
+        found = await find_all(tenant_id)
+        await floor.stores.db(tenant_id).delete(OutboxEvent, event.key())
+        return found
+
+    floor.endpoints.all = held_up  # type: ignore[method-assign]
+    await floor.fan_out(floor.tenant_id, event.event_id)
+    assert (await floor.deliveries.list(floor.tenant_id, endpoint.webhook_id, limit=9)).items == ()

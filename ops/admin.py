@@ -5,8 +5,10 @@ from datetime import timedelta
 from gateway.admin.agents import AgentAdmin
 from gateway.admin.api_keys import ApiKeyAdmin
 from gateway.admin.audit import AuditAdmin
+from gateway.admin.billing import BillingAdmin
 from gateway.admin.bindings import BindingAdmin
 from gateway.admin.erasure import ErasureAdmin
+from gateway.admin.export import ExportAdmin
 from gateway.admin.health import Checks, HealthAdmin
 from gateway.admin.jobs import JobAdmin
 from gateway.admin.locks import LockAdmin
@@ -24,8 +26,10 @@ from gateway.invoke import RequestPath
 from gateway.routes.deliveries import DeliveryRoutes
 from gateway.routes.invocations import InvocationRoutes
 from gateway.routes.jobs import JobRoutes
+from gateway.routes.usage import UsageRoutes
 from gateway.routes.webhooks import WebhookRoutes
 from gateway.tokens import TokenRules
+from ops.metering import Metering
 from ops.wiring import Floor
 from tenancy.erasure import Eraser
 from tenancy.errors import StoreUnavailableError
@@ -45,6 +49,7 @@ def admin(
     cancellations: Cancellations,
     *,
     checks: Checks,
+    meter: Metering,
 ) -> Admin:
     """Return what operators do, one part for each noun; `checks` are those of this process's readiness."""
     clock, settings, trail = base.clock, base.settings, AdminTrail(base.chain, base.clock)
@@ -55,6 +60,8 @@ def admin(
     return Admin(
         tenants=TenantAdmin(registry, base.platform, bindings, trail, clock, settings.home_region),
         erasure=ErasureAdmin(_eraser(base, registry), base.platform, base.acts, trail),
+        export=ExportAdmin(base.estate, registry, base.platform, trail),
+        billing=BillingAdmin(base.platform, registry, meter.budgets, meter.ledger, clock),
         api_keys=ApiKeyAdmin(registry, base.stores, base.acts, base.changes, trail, clock),
         agents=AgentAdmin(base.platform, base.acts, base.catalog, trail, clock),
         work=WorkAdmin(
@@ -64,6 +71,7 @@ def admin(
             JobRoutes(base.jobs, base.queue, clock),
             WebhookRoutes(base.webhooks.endpoints, clock),
             DeliveryRoutes(base.webhooks.deliveries),
+            UsageRoutes(meter.ledger, meter.budgets, clock),
         ),
         sessions=SessionAdmin(registry, base.stores, base.platform, base.runtime, trail),
         jobs=JobAdmin(registry, base.platform, base.catalog, base.jobs, base.queue, trail),

@@ -114,7 +114,7 @@ async def gateway(settings: Settings) -> AsyncIterator[GatewayProcess]:
             base.jobs,
             base.webhooks.endpoints,
             base.webhooks.deliveries,
-            admin(base, registry, tools.registry, path, cancellations, checks=private.found),
+            admin(base, registry, tools.registry, path, cancellations, checks=private.found, meter=meter),
             repeats,
             replays,
             clock,

@@ -153,9 +153,12 @@ class Estate:
             wanted["ContinuationToken"] = answer["NextContinuationToken"]
 
     async def content(self, tenant_id: TenantId, key: str) -> AsyncIterator[bytes]:
-        """Yield an object's bytes as they come."""
-        with self._acting(TenantScope(tenant_id)):
-            answer = await self._s3.get_object(Bucket=self._bucket, Key=key)
+        """Yield an object's bytes as they come; none where it is gone."""
+        try:
+            with self._acting(TenantScope(tenant_id)):
+                answer = await self._s3.get_object(Bucket=self._bucket, Key=key)
+        except self._s3.exceptions.NoSuchKey:
+            return
         async with answer["Body"]:
             while piece := await answer["Body"].content.read(_PIECE_BYTES):
                 yield piece

@@ -9,8 +9,10 @@ from gateway.admin import (
     agents,
     api_keys,
     audit,
+    billing,
     bindings,
     erasure,
+    export,
     health,
     jobs,
     locks,
@@ -25,7 +27,9 @@ from gateway.admin import (
 from gateway.admin.agents import AgentAdmin
 from gateway.admin.api_keys import ApiKeyAdmin
 from gateway.admin.audit import AuditAdmin
+from gateway.admin.billing import BillingAdmin
 from gateway.admin.erasure import ErasureAdmin
+from gateway.admin.export import ExportAdmin
 from gateway.admin.health import HealthAdmin
 from gateway.admin.jobs import JobAdmin
 from gateway.admin.locks import LockAdmin
@@ -50,6 +54,8 @@ class Admin:
 
     tenants: TenantAdmin
     erasure: ErasureAdmin
+    export: ExportAdmin
+    billing: BillingAdmin
     audit: AuditAdmin
     api_keys: ApiKeyAdmin
     agents: AgentAdmin
@@ -92,6 +98,10 @@ ADMIN_ROUTES: Final = (
     AdminRoute(_OPERATOR, tenants.REINSTATE, lambda admin: admin.tenants.reinstate),
     AdminRoute(_ADMIN, tenants.DELETE, lambda admin: admin.tenants.delete),
     AdminRoute(_ADMIN, tenants.RESTORE, lambda admin: admin.tenants.restore),
+    AdminRoute(_ADMIN, export.EXPORT, lambda admin: admin.export.get),
+    AdminRoute(_OPERATOR, billing.LIST, lambda admin: admin.billing.list),
+    AdminRoute(_OPERATOR, billing.GET, lambda admin: admin.billing.get),
+    _read(work.USAGE, lambda mine: mine.usage.get),
     AdminRoute(_OPERATOR, erasure.PLAN, lambda admin: admin.erasure.plan),
     AdminRoute(_ADMIN, erasure.ERASE, lambda admin: admin.erasure.erase),
     AdminRoute(_OPERATOR, erasure.CERTIFICATE, lambda admin: admin.erasure.certificate),

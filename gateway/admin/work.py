@@ -15,10 +15,11 @@ from gateway.admin.schemas import ReasonRequest
 from gateway.admin.trail import Act, AdminTrail
 from gateway.fields import read_body
 from gateway.operations import IDEMPOTENCY_KEY, Content, Operation
-from gateway.routes import deliveries, invocations, jobs, webhooks
+from gateway.routes import deliveries, invocations, jobs, usage, webhooks
 from gateway.routes.deliveries import DeliveryRoutes
 from gateway.routes.invocations import InvocationRoutes
 from gateway.routes.jobs import JobRoutes
+from gateway.routes.usage import UsageRoutes
 from gateway.routes.webhooks import WebhookRoutes
 from tenancy.context import Principal, TenantContext
 from tenancy.registry import TenantRegistry
@@ -49,6 +50,7 @@ CANCEL_JOB: Final = _act(jobs.CANCEL, "cancelTenantJob", "Cancel a job")
 WEBHOOKS: Final = _of(webhooks.LIST, "listTenantWebhooks", "List a tenant's webhooks")
 WEBHOOK: Final = _of(webhooks.GET, "getTenantWebhook", "Look at a webhook")
 DELIVERIES: Final = _of(deliveries.LIST, "listTenantDeliveries", "List what a webhook was sent")
+USAGE: Final = _of(usage.GET, "getTenantUsage", "Look at what a tenant used and what it cost")
 REDELIVER: Final = _act(deliveries.REDELIVER, "redeliverForTenant", "Send a delivery again")
 
 
@@ -62,6 +64,7 @@ class WorkAdmin:
     jobs: JobRoutes
     webhooks: WebhookRoutes
     deliveries: DeliveryRoutes
+    usage: UsageRoutes
 
     def reading(self, handler: TenantHandler) -> PrincipalHandler:
         """Return a tenant's handler that shows something, for operators."""

@@ -1,5 +1,6 @@
-"""The end of a tenant on the command line: `lockgate tenant delete`, `restore`, `erase` and `certificate`."""
+"""The end of a tenant on the command line: `lockgate tenant delete`, `restore`, `erase`, `certificate`, `export`."""
 
+from pathlib import Path
 from typing import Annotated
 from urllib.parse import quote
 
@@ -8,8 +9,9 @@ from pydantic import JsonValue
 
 from ops.cli.acting import DryRun, Output, Reason, Yes, act, agreed
 from ops.cli.admin_api import connected
+from ops.cli.archive import ExportBrokenError, verified
 from ops.cli.arguments import Id
-from ops.cli.errors import complain
+from ops.cli.errors import ExitCode, complain
 from ops.cli.printing import Format, print_item, print_items, print_json
 
 
@@ -80,9 +82,39 @@ def certificate(tenant: Id, *, output: Output = Format.TABLE) -> None:
     print_item(connected().call("GET", f"/tenants/{quote(tenant)}/deletion-certificate"), output)
 
 
+def export(
+    tenant: Id,
+    *,
+    file: Annotated[Path, typer.Option("--file", dir_okay=False, help="Where to put the archive.")],
+    reason: Reason,
+    dry_run: DryRun = False,
+) -> None:
+    """Take away all a tenant has as a ZIP archive, and see that it is whole; secrets are left out.
+
+    Example: lockgate tenant export initech --file initech.zip --reason "asked for by the tenant"
+    """
+    path, query = f"/tenants/{quote(tenant)}/export", {"reason": reason}
+    if dry_run:
+        print_json({"method": "GET", "path": "/v1/admin" + path, "query": {**query}})
+        return
+    coming = file.with_name(file.name + ".part")
+    with coming.open("wb") as sink:
+        coming.chmod(0o600)
+        connected().download(path, sink.write, query)
+    try:
+        manifest = verified(coming)
+    except ExportBrokenError as error:
+        complain(str(error))
+        raise typer.Exit(ExitCode.UNVERIFIED) from error
+    coming.rename(file)
+    records = sum(part.records for part in manifest.parts)
+    typer.echo(f"{file}: {records} records in {len(manifest.parts)} parts, each as its SHA-256 says")
+
+
 def mount(app: typer.Typer) -> None:
     """Add the verbs to the noun."""
     app.command()(delete)
     app.command()(restore)
     app.command()(erase)
     app.command()(certificate)
+    app.command()(export)

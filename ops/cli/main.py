@@ -36,9 +36,11 @@ _NOUNS: Final = (
     (
         "tenant",
         "ops.cli.tenant",
-        "Tenants: list, show, create, update, suspend, reinstate, bind, unbind, delete, restore, erase, certificate.",
+        "Tenants: list, show, create, update, suspend, reinstate, bind, unbind, delete, restore, export, erase.",
     ),
     ("status", "ops.cli.status", "How the platform is: every figure with its age."),
+    ("billing", "ops.cli.billing", "Tenants' months against their budgets: list, show."),
+    ("usage", "ops.cli.usage", "What a tenant used: show."),
     ("quota", "ops.cli.quota", "AgentCore's quota: show, request, stop-sessions."),
     ("top", "ops.cli.top", "One screen: health, load, queues, loud tenants, alarms."),
     ("alarms", "ops.cli.alarms", "Alarms: list, check, wait, seen."),

@@ -1,6 +1,8 @@
 """The Admin API's own description, answering: each route with its example, keeping what it was asked."""
 
 import asyncio
+import io
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -67,6 +69,8 @@ def stand_in() -> Iterator[StandIn]:
 def example(operation: Operation) -> bytes:
     """Return the example of the first answer; nothing where it is no JSON. A list has no further page."""
     contents = operation.answers[0].contents
+    if contents and contents[0].media_type == "application/zip":
+        return _archive()
     if not contents or contents[0].media_type != "application/json":
         return b""
     told = orjson.loads(_json(next(iter(contents[0].examples.values()))))
@@ -78,6 +82,14 @@ def example(operation: Operation) -> bytes:
 def body_example(operation: Operation) -> bytes:
     """Return the first example of the body; nothing where there is no body."""
     return b"" if operation.body is None else _json(next(iter(operation.body.examples.values())))
+
+
+def _archive() -> bytes:
+    """Return an export of a tenant that has nothing."""
+    sink = io.BytesIO()
+    with zipfile.ZipFile(sink, "w") as archive:
+        archive.writestr("manifest.json", b'{"tenant": "globex", "parts": []}')
+    return sink.getvalue()
 
 
 def _json(value: object) -> bytes:

@@ -175,7 +175,14 @@ def head_line(chain: TenantId, head: AuditHead) -> dict[str, JsonValue]:
     return {"chain": chain, "head": {"seq": head.seq, "sha256": head.sha256}}
 
 
+def unreadable_line(chain: TenantId) -> dict[str, JsonValue]:
+    """Return the line of an export that stands for what is no event."""
+    return {"chain": chain, "unreadable": True}
+
+
 def _link_fault(line: Mapping[str, JsonValue], number: int, known: str) -> str | None:
+    if "unreadable" in line:
+        return f"what is stored behind event {number} cannot all be read"
     if line.get("seq") != number + 1:
         return f"event {number + 1} is missing: event {line.get('seq')} follows {number}"
     if line.get("previous") != known:

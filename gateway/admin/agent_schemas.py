@@ -27,7 +27,7 @@ from tenancy.prices import Price
 from tenancy.tiers import Tier
 
 ARN_PATTERN: Final = r"^arn:aws[a-z-]*:bedrock-agentcore:[a-z0-9-]+:[0-9]{12}:runtime/[A-Za-z0-9_-]{1,128}$"
-_VERSION: Final = r"^(?:0|[1-9][0-9]{0,5})(?:\.(?:0|[1-9][0-9]{0,5})){2}$"
+VERSION_PATTERN: Final = r"^(?:0|[1-9][0-9]{0,5})(?:\.(?:0|[1-9][0-9]{0,5})){2}$"
 _AGENT: Final = "^[a-z][a-z0-9-]{0,46}[a-z0-9]$"
 _TEN_YEARS_OF_TOKENS: Final = 10**12
 Rate = Annotated[
@@ -50,7 +50,7 @@ class NewVersionRequest(WireModel):
     """A version of an agent to be registered, as built."""
 
     name: Annotated[str, Field(max_length=48, pattern=_AGENT)]
-    version: Annotated[str, Field(max_length=20, pattern=_VERSION)]
+    version: Annotated[str, Field(max_length=20, pattern=VERSION_PATTERN)]
     description: Annotated[Line, Field(max_length=4096)]
     modes: Annotated[frozenset[Mode], Field(min_length=1, json_schema_extra={"maxItems": len(Mode)})]
     runtime_arn: Annotated[str, Field(max_length=256, pattern=ARN_PATTERN)]

@@ -4,6 +4,7 @@ A tenant's developers see and add to what their own tenant registered, and nothi
 or disabled is so on every process within 2 s; a conversation stays on the version it began with.
 """
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -15,7 +16,14 @@ from aiohttp import web
 from agents.catalog import Catalog, precedence
 from agents.errors import AgentTakenError, AgentVersionExistsError, LastPromotedError, ReleaseIllegalError
 from agents.releases import NEXT, require_legal
-from gateway.admin.agent_schemas import NewVersionRequest, PriceRequest, StepRequest, VersionsView, VersionView
+from gateway.admin.agent_schemas import (
+    VERSION_PATTERN,
+    NewVersionRequest,
+    PriceRequest,
+    StepRequest,
+    VersionsView,
+    VersionView,
+)
 from gateway.admin.schemas import ReasonRequest
 from gateway.admin.trail import Act, AdminTrail
 from gateway.cursors import decode, encode, limit_of
@@ -51,6 +59,7 @@ def _example(state: ReleaseState) -> VersionView:
 _PATH: Final = "/v1/admin/agents"
 _ONE: Final = _PATH + "/{agent}/versions/{version}"
 _TAG: Final = "Agent registry"
+_NUMBER: Final = re.compile(VERSION_PATTERN)
 _VERSION: Final = Parameter(
     "version",
     "path",
@@ -256,7 +265,8 @@ class AgentAdmin:
 
     async def _version(self, request: web.Request, actor: Principal) -> AgentVersion:
         name = parse_agent_name(request.match_info["agent"])
-        found = await self.platform.agent_version(name, request.match_info["version"])
+        version = request.match_info["version"]
+        found = await self.platform.agent_version(name, version) if _NUMBER.fullmatch(version) else None
         if found is None or not _seen_by(actor, found):
             raise NotFoundError
         return found

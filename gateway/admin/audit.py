@@ -1,5 +1,6 @@
 """Looking at what operators did and at what was refused, of all tenants, and taking the audit log away to verify it."""
 
+import sys
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,9 +18,10 @@ from gateway.errors import FieldFault, FieldsInvalidError
 from gateway.operations import LIMIT, Answer, Content, Operation, Parameter, answer
 from gateway.routes.answers import json_answer
 from tenancy import tables
-from tenancy.chain import BEGINNING, AuditChain, digest, head_line, told
+from tenancy.chain import BEGINNING, PLATFORM, AuditChain, digest, head_line, told, unreadable_line
 from tenancy.context import Principal
-from tenancy.data_models import AuditedChange, AuditEvent, AuditLink
+from tenancy.data_models import AuditedChange, AuditEvent, AuditHead, AuditLink
+from tenancy.errors import TenantAccessViolation
 from tenancy.ids import TenantId
 from tenancy.platform_store import PlatformStore
 
@@ -93,7 +95,8 @@ EXPORT: Final = Operation(
     "Chain by chain, each from its first event: one JSON object a line, then one line with the chain's head, "
     '`{"chain": …, "head": {"seq": …, "sha256": …}}`. An event\'s `sha256` is the SHA-256 of its other members as '
     "JSON in UTF-8, sorted by name, without spaces; `previous` is that of the event before it, 64 zeros for the "
-    "first. `lockgate audit verify` recomputes them.",
+    "first. `lockgate audit verify` recomputes them. Where something is stored that cannot be read as an event, the "
+    'chain has a line `{"chain": …, "unreadable": true}` in its place.',
     (
         Answer(
             200,
@@ -156,7 +159,7 @@ class _Wanted:
     def start(self) -> str | None:
         """Where in the trail, which goes back in time, the first of them may stand."""
         # `-` comes before what any tenant's id begins with: what happened at that moment stands before it.
-        return None if self.end_at is None else f"{self.end_at.astimezone(UTC).isoformat(timespec='milliseconds')}#-#-"
+        return None if self.end_at is None else f"{self.end_at.isoformat(timespec='milliseconds')}#-#-"
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,20 +191,42 @@ class AuditAdmin:
         return response
 
     async def _chains(self) -> tuple[TenantId, ...]:
-        return tuple(head.tenant_id for head in await self.platform.heads())
+        # A chain whose head was taken away is one all the same.
+        chains = {PLATFORM, *(head.tenant_id for head in await self.platform.heads())}
+        after: TenantId | None = None
+        while True:
+            page = await self.platform.tenants(limit=_PAGE, after=after)
+            chains.update(tenant.tenant_id for tenant in page.items)
+            if page.after is None:
+                return tuple(sorted(chains))
+            after = TenantId(page.after)
 
     async def _write(self, response: web.StreamResponse, chain: TenantId) -> None:
-        # What is added from here on is the next export's.
-        head = await self.chain.head(chain)
-        seq = 0
-        while head is not None and seq < head.seq:
-            links = await self.chain.links(chain, after=seq, limit=min(_LINKS, head.seq - seq))
-            if not links:
-                break
-            seq = links[-1].seq
-            await response.write(b"".join(orjson.dumps(told(link)) + b"\n" for link in links))
+        head, seq, limit = await self.chain.head(chain), 0, _LINKS
+        try:
+            end = await self._end(chain, head)
+            while seq < end:
+                links = await self.chain.links(chain, after=seq, limit=min(limit, end - seq))
+                if not links:
+                    break
+                await response.write(b"".join(orjson.dumps(told(link)) + b"\n" for link in links))
+                # Not by the number an event says it has: it may have been touched.
+                seq += len(links)
+        except (ValueError, TenantAccessViolation):
+            await response.write(orjson.dumps(unreadable_line(chain)) + b"\n")
         if head is not None:
             await response.write(orjson.dumps(head_line(chain, head)) + b"\n")
+
+    async def _end(self, chain: TenantId, head: AuditHead | None) -> int:
+        """Return the last event to tell of: what is added from here on is the next export's.
+
+        An event is stored together with its head, so one that no head knows was put there, or its head taken.
+        """
+        end = 0 if head is None else head.seq
+        beyond = await self.chain.links(chain, after=end, limit=1)
+        later = await self.chain.head(chain) if beyond else head
+        known = 0 if later is None else later.seq
+        return sys.maxsize if beyond and beyond[0].seq > known else end
 
     async def _page(self, request: web.Request, kind: str, model: type[E]) -> web.StreamResponse:
         wanted, limit = _Wanted.of(request), limit_of(request)
@@ -239,8 +264,10 @@ def _moment_of(request: web.Request, name: str) -> datetime | None:
         return None
     try:
         moment = datetime.fromisoformat(text)
-    except ValueError:
-        moment = None
-    if moment is None or moment.tzinfo is None:
+        # The first and the last hours of the calendar are, in some places, none that UTC has.
+        known = moment.astimezone(UTC) if moment.tzinfo else None
+    except (ValueError, OverflowError):
+        known = None
+    if known is None:
         raise FieldsInvalidError([FieldFault(name, "must be a time, as 2025-06-01T12:00:00Z")])
-    return moment
+    return known

@@ -145,6 +145,11 @@ async def test_what_is_wrong_with_a_version_is_named(
     assert (await whole.act("GET", f"/agents/{name}/versions")).status == 404
 
 
+async def test_what_is_no_versions_number_is_not_found(whole: Whole, name: str) -> None:
+    for number in ("1.0", "1" * 1500, "1.0.0%00", "9999999.0.0"):
+        assert (await whole.act("GET", f"/agents/{name}/versions/{number}")).status == 404
+
+
 async def developer(whole: Whole, aws: Aws, role: str = "Agent.Developer") -> tuple[TenantId, str]:
     """Return another tenant and the token of one of its principals."""
     tag, now, parts = secrets.token_hex(6), SystemClock().now(), whole.process.parts

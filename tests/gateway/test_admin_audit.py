@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from datetime import timedelta
+from typing import TYPE_CHECKING
 
 import orjson
 import pytest
@@ -10,6 +11,9 @@ from tenancy.chain import Proof, proven
 from tenancy.clock import SystemClock
 from tests.conftest import Aws
 from tests.gateway.whole import Whole, whole_gateway
+
+if TYPE_CHECKING:
+    from types_aiobotocore_dynamodb.type_defs import AttributeValueTypeDef
 
 pytestmark = pytest.mark.stack
 
@@ -40,9 +44,9 @@ async def listed(whole: Whole, path: str = "/audit", **query: str) -> list[dict[
         query["cursor"] = str(answer.body["nextCursor"])
 
 
-async def exported(whole: Whole) -> list[dict[str, object]]:
+async def exported(whole: Whole, *, everything: bool = False) -> list[dict[str, object]]:
     url = f"{whole.url}/v1/admin/audit/export"
-    async with whole.operator.get(url, params={"tenant": whole.tenant_id}) as answer:
+    async with whole.operator.get(url, params={} if everything else {"tenant": whole.tenant_id}) as answer:
         assert (answer.status, answer.content_type) == (200, "application/x-ndjson")
         return [orjson.loads(line) for line in (await answer.read()).splitlines()]
 
@@ -93,7 +97,14 @@ async def test_the_list_is_filtered_and_goes_on_where_it_ended(whole: Whole) -> 
 
 
 @pytest.mark.parametrize(
-    ("name", "value"), [("from", "yesterday"), ("to", "2025-01-01T00:00:00"), ("cursor", "x"), ("tenant", "NOT ONE")]
+    ("name", "value"),
+    [
+        ("from", "yesterday"),
+        ("to", "2025-01-01T00:00:00"),
+        ("to", "0001-01-01T00:00:00+14:00"),
+        ("cursor", "x"),
+        ("tenant", "NOT ONE"),
+    ],
 )
 async def test_a_query_that_cannot_be_read_is_named(whole: Whole, name: str, value: str) -> None:
     answer = await whole.act("GET", "/audit", None, **{name: value})
@@ -112,6 +123,32 @@ async def test_an_export_proves_the_chain_and_shows_what_was_touched(whole: Whol
     )
     (broken,) = proven(await exported(whole)).breaks  # type: ignore[arg-type]
     assert (broken.chain, broken.seq) == (whole.tenant_id, 1)
+
+
+async def test_a_chain_is_broken_by_whatever_was_touched_until_it_is_as_it_was(whole: Whole, aws: Aws) -> None:
+    await done(whole, "suspend", "reinstate")
+    changes: list[tuple[str, dict[str, AttributeValueTypeDef]]] = [
+        ("HEAD", {"seq": {"N": "1"}}),
+        ("LINK#000000000002", {"seq": {"N": "1"}}),
+        ("LINK#000000000002", {"outcome": {"S": "nonsense"}}),
+        ("LINK#000000000002", {"tenant_id": {"S": "nobody"}}),
+    ]
+    for sort, change in changes:
+        table, key = aws.table_prefix + "audit", {"pk": {"S": f"TENANT#{whole.tenant_id}"}, "sk": {"S": sort}}
+        item = (await aws.dynamodb.get_item(TableName=table, Key=key))["Item"]
+        await aws.dynamodb.put_item(TableName=table, Item=item | change)
+        breaks = proven(await exported(whole)).breaks  # type: ignore[arg-type]
+        assert [broken.chain for broken in breaks] == [whole.tenant_id], change
+        await aws.dynamodb.put_item(TableName=table, Item=item)
+        assert proven(await exported(whole)).breaks == ()  # type: ignore[arg-type]
+
+
+async def test_a_chain_without_its_head_is_still_among_all_and_broken(whole: Whole, aws: Aws) -> None:
+    await done(whole, "suspend")
+    key = {"pk": {"S": f"TENANT#{whole.tenant_id}"}, "sk": {"S": "HEAD"}}
+    await aws.dynamodb.delete_item(TableName=aws.table_prefix + "audit", Key=key)
+    breaks = proven(await exported(whole, everything=True)).breaks  # type: ignore[arg-type]
+    assert whole.tenant_id in {broken.chain for broken in breaks}
 
 
 async def test_refusals_at_the_door_are_security_events_counted_by_kind(whole: Whole) -> None:

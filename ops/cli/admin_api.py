@@ -28,6 +28,7 @@ LOCAL: Final = "local"
 _CONNECT_S: Final = 5.0
 _PIECE_BYTES: Final = 65_536
 _PAGE: Final = 100
+_OWN_MACHINE: Final = frozenset({"127.0.0.1", "localhost", "::1"})
 _EXITS: Final = {
     HTTPStatus.UNAUTHORIZED: ExitCode.AUTH,
     HTTPStatus.FORBIDDEN: ExitCode.AUTH,
@@ -158,6 +159,8 @@ def _connected(gateway: str) -> Iterator[tuple[HTTPConnection, str]]:
         host = port = None
     if host is None or parts.scheme not in {"http", "https"}:
         _end(ExitCode.USAGE, f"{gateway} is no URL of a gateway; it begins with https://")
+    if parts.scheme == "http" and host not in _OWN_MACHINE:
+        _end(ExitCode.USAGE, f"{gateway} would be sent a token that anybody on the way can read; say https://")
     kind = HTTPSConnection if parts.scheme == "https" else HTTPConnection
     connection = kind(host, port, timeout=min(_CONNECT_S, patience.get()))
     try:

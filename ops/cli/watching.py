@@ -18,15 +18,21 @@ Watch = Annotated[bool, typer.Option("--watch", "-w", help="Show it again whenev
 def show(look: Callable[[], str], *, watch: bool) -> None:
     """Show what a look finds; with `watch` each time that is something else, in place where there is a terminal."""
     found = look()
-    typer.echo(found, nl=False)
+    if not watch:
+        typer.echo(found, nl=False)
+        return
     clock, console = SystemClock(), Console()
-    while watch:
-        asyncio.run(clock.sleep(LOOK_S))
-        found, before = look(), found
-        if found != before:
-            # Does nothing where there is no terminal.
-            console.clear()
-            typer.echo(found, nl=False)
+    with asyncio.Runner() as runner:
+        # Made before anything is shown: Ctrl-C in the midst of it would leave half a loop.
+        runner.get_loop()
+        typer.echo(found, nl=False)
+        while True:
+            runner.run(clock.sleep(LOOK_S))
+            found, before = look(), found
+            if found != before:
+                # Does nothing where there is no terminal.
+                console.clear()
+                typer.echo(found, nl=False)
 
 
 def show_items(

@@ -90,6 +90,11 @@ def test_what_is_no_gateway_is_wrong_usage(api: StandIn, gateway: str) -> None:
     assert (ran.exit_code, "is no URL of a gateway" in ran.stderr) == (ExitCode.USAGE, True)
 
 
+def test_no_token_is_sent_where_anybody_can_read_it(api: StandIn) -> None:
+    ran = run(api, "job", "list", "globex", LOCKGATE_GATEWAY="http://gateway.invalid")
+    assert (ran.exit_code, "say https://" in ran.stderr) == (ExitCode.USAGE, True)
+
+
 def test_wrong_usage_asks_nothing(api: StandIn) -> None:
     assert run(api, "job", "cancel", "globex", JOB).exit_code == ExitCode.USAGE
     assert api.asked == []

@@ -4,6 +4,7 @@ An erasure is told on the platform's own audit chain, for the tenant's is erased
 anything is removed, and one with the certificate's hash, stored together with the certificate.
 """
 
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -23,7 +24,7 @@ from gateway.schemas import Count, RequestText, TenantText, Timestamp, WireModel
 from tenancy.context import Principal
 from tenancy.data_models import ErasedPart, Erasure, TenantStatus
 from tenancy.erasure import Eraser, certificate, certified
-from tenancy.errors import ConditionFailedError, TenantBusyError, TenantKeptError, TenantStateError
+from tenancy.errors import ConditionFailedError, TenantBusyError, TenantKeptError, TenantStateError, TenantUnknownError
 from tenancy.estate import PLACES
 from tenancy.ids import TenantId
 from tenancy.platform_acts import PlatformActs
@@ -214,7 +215,11 @@ class ErasureAdmin:
             raise FieldsInvalidError([FieldFault("/confirm", "must be the tenant's id")])
         act = Act.of(request, actor, "tenant.erase", asked.reason)
         until_s = self.eraser.clock.monotonic() + STEP_S
-        erasure = await self.platform.erasure(tenant_id) or await self._begun(act, tenant_id, force=asked.force)
+        erasure = await self.platform.erasure(tenant_id)
+        if erasure is None:
+            erasure = await self._begun(act, tenant_id, force=asked.force)
+        else:
+            await self._require_condemned(tenant_id)
         try:
             erasure, clean = await self.eraser.advance(erasure, until_s=until_s)
             if clean and erasure.state == "erasing":
@@ -230,6 +235,13 @@ class ErasureAdmin:
         if erasure is None or erasure.state != "erased":
             raise NotFoundError
         return json_answer(CertificateView.model_validate(certificate(erasure)).to_json())
+
+    async def _require_condemned(self, tenant_id: TenantId) -> None:
+        """Raise TenantStateError where somebody has the id of a tenant that was erased, however that came about."""
+        with suppress(TenantUnknownError):
+            tenant = await self.eraser.registry.read(tenant_id)
+            if tenant.erasing_at is None:
+                raise TenantStateError(tenant.status)
 
     async def _begun(self, act: Act, tenant_id: TenantId, *, force: bool) -> Erasure:
         with known():

@@ -74,6 +74,10 @@ async def test_a_tenant_is_erased_by_force_and_its_certificate_stands_on_the_pla
         assert answer.status == 401
     again = await whole.act("POST", "/tenants", {"id": whole.tenant_id, "name": "Another", "tier": "basic"})
     assert (again.status, again.code) == (409, "tenant_exists")
+    # Whoever had it all the same would not be erased by the certificate of another.
+    await whole.stores.db(whole.tenant_id).put(samples.tenant(whole.tenant_id))
+    assert (await erase(whole, force=True)).code == "tenant_state"
+    assert (await whole.act("GET", f"/tenants/{whole.tenant_id}")).status == 200
 
 
 async def test_a_tenant_is_erased_after_its_grace_once_nothing_runs_and_by_no_tenant(whole: Whole) -> None:

@@ -68,7 +68,8 @@ class Repeats:
         def once(request: web.Request, principal: Principal) -> Awaitable[web.StreamResponse]:
             if IDEMPOTENCY_KEY.name not in request.headers:
                 return handler(request, principal)
-            return self._once(request, operation, principal.tenant_id or PLATFORM, partial(handler, request, principal))
+            owner, actor = principal.tenant_id or PLATFORM, principal.subject
+            return self._once(request, operation, owner, partial(handler, request, principal), actor)
 
         return once
 
@@ -82,12 +83,13 @@ class Repeats:
         operation: Operation,
         tenant_id: TenantId,
         handle: Callable[[], Awaitable[web.StreamResponse]],
+        actor: str = "",
     ) -> web.StreamResponse:
         key, mode = _key_of(request), _mode_of(request, operation)
         original = request[ORIGINAL] = Original(
             self._book,
             self._clock,
-            lambda body: Asked(tenant_id, operation.id, key, _hash(request, mode, body)),
+            lambda body: Asked(tenant_id, operation.id, key, _hash(request, mode, actor, body)),
             _way_of(operation, mode),
             line=self._line,
             ids=lambda: request.get(IDS, {}),
@@ -187,9 +189,9 @@ def _way_of(operation: Operation, mode: Mode | None) -> Way:
     return Way.STORED_TOGETHER if mode is Mode.ASYNC else Way.LASTING
 
 
-def _hash(request: web.Request, mode: Mode | None, body: bytes) -> str:
-    """Return what tells one request from another under the same key: target, mode, and the body as it came."""
-    said = f"{request.rel_url.raw_path_qs}\n{mode or ''}\n".encode()
+def _hash(request: web.Request, mode: Mode | None, actor: str, body: bytes) -> str:
+    """Return what tells one request from another under the same key: target, mode, whose act, the body as it came."""
+    said = f"{request.rel_url.raw_path_qs}\n{mode or ''}\n{actor}\n".encode()
     return hashlib.sha256(said + body).hexdigest()
 
 

@@ -1,6 +1,7 @@
 """Holds an agent's input to the JSON Schema its version declares, compiled once.
 
-Nothing is fetched: a reference out of the schema is refused. Patterns run in linear time. What is said of a fault
+Nothing is fetched: a reference out of the schema is refused. Patterns run in linear time, and what could keep a
+processor busy for longer than a moment is refused before it does. What is said of a fault
 names the schema's words, never the input's.
 """
 
@@ -12,6 +13,7 @@ import orjson
 
 from gateway.errors import FieldFault, FieldsInvalidError
 from gateway.interceptors.errors import SchemaRefusedError
+from gateway.interceptors.schema_cost import SchemaCost
 
 FAULTS_MAX: Final = 20
 _SENTENCES: Final = {
@@ -29,15 +31,19 @@ class InputSchema:
 
     def __init__(self, schema_json: str) -> None:
         try:
+            schema = orjson.loads(schema_json)
             self._validator = jsonschema_rs.validator_for(
-                orjson.loads(schema_json), offline=True, pattern_options=jsonschema_rs.RegexOptions()
+                schema, offline=True, pattern_options=jsonschema_rs.RegexOptions()
             )
+            self._cost = SchemaCost(schema)
         except (ValueError, jsonschema_rs.ReferencingError) as error:
             raise SchemaRefusedError from error
 
     def check(self, input_json: bytes) -> None:
         """Let an input pass; raises FieldsInvalidError with a JSON pointer for each fault, 20 at most."""
         value = orjson.loads(input_json)
+        if self._cost.too_much(len(input_json), value):
+            raise FieldsInvalidError([FieldFault("/input", "is too large or nested too deep for the agent's schema")])
         if self._validator.is_valid(value):
             return
         faults = []

@@ -28,7 +28,6 @@ from tests.agents.given import NOW, TIMEOUTS, agent, agentcore, context, one_by_
 pytestmark = [
     pytest.mark.stack,
     pytest.mark.asyncio(loop_scope="module"),
-    pytest.mark.xdist_group("agents"),
 ]
 
 AGENTS = Path(__file__).parents[2] / "agents"

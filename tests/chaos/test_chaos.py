@@ -8,7 +8,7 @@ from tests.chaos.harness import run
 from tests.chaos.load import BURST
 from tests.chaos.report import told
 
-pytestmark = [pytest.mark.stack, pytest.mark.xdist_group("stack")]
+pytestmark = pytest.mark.stack
 
 SEED = 4
 JOBS = 12

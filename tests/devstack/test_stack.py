@@ -20,7 +20,7 @@ from tenancy.data_models import Mode
 from tenancy.ids import TenantId
 from tests.devstack.terminal import Terminal, alive, descendants, dev_up
 
-pytestmark = [pytest.mark.stack, pytest.mark.xdist_group("dev-up")]
+pytestmark = pytest.mark.stack
 
 PROMPT = "One vessel passes at a time"
 PARTS = {"redis", "store", "issuer", "runtime", "runtime-failover", "receiver", "tools", "worker", "gateway"}

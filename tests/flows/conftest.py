@@ -3,7 +3,9 @@
 import asyncio
 import sys
 from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from threading import Thread
 
 import pytest
@@ -52,8 +54,15 @@ class Caller:
 
 @pytest.fixture(scope="session")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """Run the whole platform, on a loop of its own: it watches and answers while tests run on theirs."""
-    running = running_stack(tmp_path_factory.mktemp("stack"), Ports.free())
+    """Run the whole platform."""
+    with watched_stack(tmp_path_factory.mktemp("stack")) as running:
+        yield running
+
+
+@contextmanager
+def watched_stack(folder: Path) -> Iterator[Stack]:
+    """Run a platform on a loop of its own: it watches and answers while tests run on theirs."""
+    running = running_stack(folder, Ports.free())
     loop = asyncio.new_event_loop()
     thread = Thread(target=loop.run_forever)
     thread.start()

@@ -10,7 +10,7 @@ from ops.devstack.stack import Stack
 from tests.flows.commands import Run, commands, shown
 from tests.flows.conftest import ECHO, Caller
 
-pytestmark = [pytest.mark.stack, pytest.mark.xdist_group("stack")]
+pytestmark = pytest.mark.stack
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from tests.flows.conftest import ECHO, Caller
 from tests.flows.events import events_of
 from tests.flows.test_strangers import UNKNOWN, shape
 
-pytestmark = [pytest.mark.stack, pytest.mark.xdist_group("stack")]
+pytestmark = pytest.mark.stack
 
 ASYNC = {"Prefer": "respond-async"}
 STREAM = {"Accept": "text/event-stream"}

@@ -13,7 +13,7 @@ from tests.flows.conftest import ECHO, Caller
 from tests.flows.events import Event
 from tests.flows.test_suspension import ADMIN, Application, Fresh, patch
 
-pytestmark = [pytest.mark.stack, pytest.mark.xdist_group("stack")]
+pytestmark = pytest.mark.stack
 
 TWO_CENTS = 20_000
 WAIT_S = 30.0
@@ -69,10 +69,10 @@ async def test_a_budget_of_two_cents_cuts_long_streams_on_two_gateways_and_the_u
         assert (events[-1].name, events[-1].json["code"]) == ("invocation.failed", "budget_exceeded")
     assert sum(event.name == "agent.chunk" for events in transcripts for event in events) > 1
     seen = await until_settled(tenant.there, 2)
-    assert 0 < seen.totals.cost_microusd <= TWO_CENTS
+    assert TWO_CENTS // 2 < seen.totals.cost_microusd <= TWO_CENTS
     assert seen.month.spent_microusd == seen.totals.cost_microusd
-    # What the kit reported, and the tenant never saw.
-    assert (seen.totals.estimated, seen.totals.input_tokens) == (0, 6)
+    # An agent that was cut off reports less than it passed on: what went out is counted.
+    assert seen.totals.estimated == 2
 
     status, _ = await patch(operator, tenant.path, {"monthlyBudgetMicrousd": 0, "reason": "spent"})
     assert status == 200

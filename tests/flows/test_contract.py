@@ -23,7 +23,7 @@ from ops.devstack.stack import Stack
 from tenancy.ids import TenantId
 from tests.flows.conftest import ECHO
 
-pytestmark = [pytest.mark.stack, pytest.mark.xdist_group("stack")]
+pytestmark = pytest.mark.stack
 
 EXAMPLES = 20
 # What echo-agent does with an input it was not made for is its own fault, and described.

@@ -18,7 +18,7 @@ from tests.flows.conftest import ECHO, Caller
 from tests.flows.gateways import Joined, joined
 from tests.flows.test_leaving import live_sessions, until_no_request_runs
 
-pytestmark = [pytest.mark.stack, pytest.mark.xdist_group("stack")]
+pytestmark = pytest.mark.stack
 
 GLOBEX = TenantId("globex")
 NEVER_MS = 3_000_000

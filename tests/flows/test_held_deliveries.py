@@ -15,7 +15,7 @@ from tenancy.store import TenantStores
 from tests.flows.conftest import ECHO, Caller
 from tests.flows.test_webhooks import ASYNC, Hook, registered
 
-pytestmark = [pytest.mark.stack, pytest.mark.xdist_group("stack")]
+pytestmark = pytest.mark.stack
 
 GLOBEX = TenantId("globex")
 PATH = f"/v1/admin/tenants/{GLOBEX}"

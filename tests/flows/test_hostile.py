@@ -16,7 +16,7 @@ from tenancy.ids import TenantId
 from tests.flows.conftest import ECHO, Caller
 from tests.gateway.hostile import Answer, Site, answers, everything, gone
 
-pytestmark = [pytest.mark.stack, pytest.mark.xdist_group("stack")]
+pytestmark = pytest.mark.stack
 
 ME = b"GET /v1/me HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
 INVOKE = f"POST {ECHO} HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n".encode()

@@ -13,7 +13,7 @@ from tenancy.ids import TenantId
 from tests.flows.conftest import ECHO, Caller
 from tests.flows.test_three_modes import until_ended
 
-pytestmark = [pytest.mark.stack, pytest.mark.xdist_group("stack")]
+pytestmark = pytest.mark.stack
 
 SAID = "spoken-by-a-tenant"
 PROCESSES = ("gateway", "worker")

@@ -22,7 +22,7 @@ from tests.flows.conftest import ECHO, Caller
 from tests.flows.events import events_of
 from tests.flows.test_webhooks import ASYNC, registered
 
-pytestmark = [pytest.mark.stack, pytest.mark.xdist_group("long")]
+pytestmark = pytest.mark.stack
 
 # How long a worker lives here.
 WORKER_S = 2.0

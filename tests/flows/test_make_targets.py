@@ -14,7 +14,7 @@ from tests.architecture.tree import ROOT
 from tests.flows.commands import commands, shown
 from tests.flows.conftest import ECHO, Caller
 
-pytestmark = [pytest.mark.stack, pytest.mark.xdist_group("stack")]
+pytestmark = pytest.mark.stack
 
 MAKE = shutil.which("make") or "make"
 Make: TypeAlias = Callable[..., subprocess.CompletedProcess[str]]

@@ -10,7 +10,7 @@ from ops.devstack.stack import Stack
 from tenancy.ids import TenantId
 from tests.flows.commands import Run, commands, shown
 
-pytestmark = [pytest.mark.stack, pytest.mark.xdist_group("stack")]
+pytestmark = pytest.mark.stack
 
 
 @pytest.fixture

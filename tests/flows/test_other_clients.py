@@ -11,7 +11,7 @@ from ops.devstack.stack import Stack
 from tenancy.ids import TenantId
 from tests.flows.conftest import ECHO
 
-pytestmark = [pytest.mark.stack, pytest.mark.xdist_group("stack")]
+pytestmark = pytest.mark.stack
 
 NODE = """
 const [url, token] = process.argv.slice(1)

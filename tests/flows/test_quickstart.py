@@ -14,7 +14,7 @@ from tests.docs.papers import pages
 from tests.docs.tour import JAVASCRIPT, PYTHON, SHELL, settled, steps, walk
 from tests.flows.conftest import Caller
 
-pytestmark = [pytest.mark.stack, pytest.mark.xdist_group("stack")]
+pytestmark = pytest.mark.stack
 
 PAGE = pages()["docs/QUICKSTART.md"]
 SECTIONS = {"curl": SHELL, "Python": PYTHON, "JavaScript": JAVASCRIPT}

@@ -8,7 +8,7 @@ from ops.devstack.stack import Stack
 from tests.docs.papers import pages
 from tests.docs.tour import settled, steps, walk
 
-pytestmark = [pytest.mark.stack, pytest.mark.xdist_group("stack")]
+pytestmark = pytest.mark.stack
 
 TOUR = steps(pages()["README.md"], "A tour in 60 seconds")
 

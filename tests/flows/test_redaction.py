@@ -11,7 +11,7 @@ from ops.devstack.stack import Stack
 from tests.flows.conftest import ECHO, Caller
 from tests.flows.test_suspension import ADMIN, Application, Fresh, listed, patch
 
-pytestmark = [pytest.mark.stack, pytest.mark.xdist_group("stack")]
+pytestmark = pytest.mark.stack
 
 WAIT_S = 30.0
 PROMPT = (

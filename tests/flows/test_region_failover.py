@@ -18,7 +18,7 @@ from tests.flows.conftest import Caller
 from tests.flows.events import events_of
 from tests.flows.test_takeover import platform
 
-pytestmark = [pytest.mark.stack, pytest.mark.xdist_group("stack")]
+pytestmark = pytest.mark.stack
 
 REGION = "/v1/admin/region"
 PHOENIX, ECHO = "phoenix", "echo-agent"

@@ -11,7 +11,7 @@ from ops.devstack.stack import Stack
 from tests.flows.conftest import ECHO, Caller
 from tests.flows.test_three_modes import until_ended
 
-pytestmark = [pytest.mark.stack, pytest.mark.xdist_group("stack")]
+pytestmark = pytest.mark.stack
 
 STREAM = {"Accept": "text/event-stream"}
 DETACH = STREAM | {"Prefer": "detach-on-disconnect"}

@@ -12,10 +12,18 @@ from ops.runbooks.rehearsal import FOLDER, Rehearsals, keep
 from ops.runbooks.run import Outcome
 from ops.settings import DevSettings
 from tenancy.clock import SystemClock
+from tests.flows.conftest import watched_stack
 
-pytestmark = [pytest.mark.stack, pytest.mark.xdist_group("stack")]
+pytestmark = pytest.mark.stack
 
 RUNNABLE = [book for book in every(FOLDER) if book.front.runs == "local"]
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """Run a platform that nothing else has used: the pages say what a quiet one shows."""
+    with watched_stack(tmp_path_factory.mktemp("runbooks")) as running:
+        yield running
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ from ops.devstack.people import OPERATOR
 from ops.devstack.stack import Stack
 from tests.flows.commands import Ran, Run, commands, shown
 
-pytestmark = [pytest.mark.stack, pytest.mark.xdist_group("stack")]
+pytestmark = pytest.mark.stack
 
 
 @pytest.fixture

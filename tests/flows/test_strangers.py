@@ -8,7 +8,7 @@ from aiohttp import ClientSession
 from ops.devstack.stack import Stack
 from tests.flows.conftest import ECHO, Caller
 
-pytestmark = [pytest.mark.stack, pytest.mark.xdist_group("stack")]
+pytestmark = pytest.mark.stack
 
 UNKNOWN = {
     "invocation": "/v1/invocations/inv_00000000000000000000000000",

@@ -25,7 +25,7 @@ from tests.flows.conftest import ECHO, Caller
 from tests.flows.events import Event
 from tests.flows.test_leaving import until_no_request_runs
 
-pytestmark = [pytest.mark.stack, pytest.mark.xdist_group("stack")]
+pytestmark = pytest.mark.stack
 
 ADMIN = "/v1/admin/tenants"
 NEVER_MS = 3_000_000

@@ -25,7 +25,7 @@ from tests.flows.test_resumable_streams import events_path, whole
 from tests.flows.test_suspension import ADMIN, Application
 from tests.flows.test_three_modes import until_ended
 
-pytestmark = [pytest.mark.stack, pytest.mark.xdist_group("stack")]
+pytestmark = pytest.mark.stack
 
 PLAIN = "/v1/agents/plain-echo/invocations"
 STREAM = {"Accept": "text/event-stream"}

@@ -6,7 +6,7 @@ import pytest
 
 from tests.flows.conftest import ECHO, Caller
 
-pytestmark = [pytest.mark.stack, pytest.mark.xdist_group("stack")]
+pytestmark = pytest.mark.stack
 
 
 async def until_ended(caller: Caller, path: str) -> dict[str, object]:

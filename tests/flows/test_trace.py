@@ -22,7 +22,7 @@ from tests.conftest import Aws
 from tests.devstack.runtime.sdk import AGENTS, PYTHON, Sdk
 from tests.gateway.whole import Whole, whole_gateway
 
-pytestmark = [pytest.mark.stack, pytest.mark.xdist_group("stack")]
+pytestmark = pytest.mark.stack
 
 TRACE, SPAN = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 SENT = {"traceparent": f"00-{TRACE}-{SPAN}-01", "tracestate": "vendor=opaque"}

@@ -5,7 +5,7 @@ import pytest
 from tests.flows.conftest import ECHO, Caller
 from tests.flows.test_three_modes import until_ended
 
-pytestmark = [pytest.mark.stack, pytest.mark.xdist_group("stack")]
+pytestmark = pytest.mark.stack
 
 NEVER_MS = 3_000_000
 

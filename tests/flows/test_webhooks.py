@@ -17,7 +17,7 @@ from tests.docs.papers import pages
 from tests.docs.tour import settled, steps, walk
 from tests.flows.conftest import ECHO, Caller
 
-pytestmark = [pytest.mark.stack, pytest.mark.xdist_group("stack")]
+pytestmark = pytest.mark.stack
 
 # JSON as it came.
 Json: TypeAlias = dict[str, Any]

@@ -15,7 +15,7 @@ from tenancy.ids import TenantId
 from tests.flows.conftest import ECHO, Caller
 from tests.flows.gateways import Joined, joined
 
-pytestmark = [pytest.mark.stack, pytest.mark.xdist_group("stack")]
+pytestmark = pytest.mark.stack
 
 CALLERS = 6
 # Two cores serve callers, agents and starting workers: the load is steady, not all there is.

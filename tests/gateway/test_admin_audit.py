@@ -10,6 +10,7 @@ import pytest
 from tenancy.chain import Proof, proven
 from tenancy.clock import SystemClock
 from tests.conftest import Aws
+from tests.gateway.signing import Forge
 from tests.gateway.whole import Whole, whole_gateway
 
 if TYPE_CHECKING:
@@ -82,6 +83,19 @@ async def test_the_same_act_under_one_key_is_done_and_told_once(whole: Whole) ->
     async with whole.operator.post(url, json={"reason": "x"}, headers={"Idempotency-Key": "k"}) as answer:
         assert answer.headers["Idempotency-Replayed"] == "true"
     assert [act["operation"] for act in await listed(whole)] == ["tenant.reinstate", "tenant.suspend"]
+
+
+async def test_the_key_of_one_operator_answers_no_other(whole: Whole) -> None:
+    url = f"{whole.url}/v1/admin/tenants/{whole.tenant_id}/suspend"
+    keyed = {"Idempotency-Key": "k"}
+    async with whole.operator.post(url, json={"reason": "x"}, headers=keyed) as answer:
+        assert answer.status == 200
+    await done(whole, "reinstate")
+    application, colleague = f"o{str(whole.tenant_id)[1:]}", "0b0b0b0b-0000-4000-8000-0000000000ff"
+    forge = Forge(whole.authority, SystemClock().now())
+    token = forge.token(None, azp=application, roles=["Platform.Operator"], oid=colleague)
+    async with whole.bearing(token) as session, session.post(url, json={"reason": "x"}, headers=keyed) as answer:
+        assert (answer.status, (await answer.json(content_type=None))["code"]) == (422, "idempotency_key_reused")
 
 
 async def test_the_list_is_filtered_and_goes_on_where_it_ended(whole: Whole) -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from tests.kit.conftest import Agents
 
-pytestmark = [pytest.mark.stack, pytest.mark.xdist_group("agents")]
+pytestmark = pytest.mark.stack
 
 SSE = "text/event-stream"
 

@@ -8,7 +8,7 @@ from aiohttp import ClientPayloadError
 
 from tests.kit.conftest import LOCKGATE, Agents
 
-pytestmark = [pytest.mark.stack, pytest.mark.xdist_group("agents")]
+pytestmark = pytest.mark.stack
 
 SSE = "text/event-stream"
 

@@ -87,7 +87,7 @@ async def test_the_same_act_under_one_key_is_done_and_told_once(whole: Whole) ->
 
 async def test_the_key_of_one_operator_answers_no_other(whole: Whole) -> None:
     url = f"{whole.url}/v1/admin/tenants/{whole.tenant_id}/suspend"
-    keyed = {"Idempotency-Key": "k"}
+    keyed = {"Idempotency-Key": f"k{whole.tenant_id}"}
     async with whole.operator.post(url, json={"reason": "x"}, headers=keyed) as answer:
         assert answer.status == 200
     await done(whole, "reinstate")

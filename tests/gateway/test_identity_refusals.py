@@ -103,7 +103,7 @@ REFUSALS = (
     Refusal("two tokens", MALFORMED, lambda forge: f"Bearer {forge.token()} {forge.token()}"),
     Refusal("two tokens with a comma", MALFORMED, lambda forge: f"Bearer {forge.token()},{forge.token()}"),
     Refusal("trailing line break", MALFORMED, lambda forge: f"Bearer {forge.token()}\n"),
-    Refusal("not a JWT", MALFORMED, lambda _: "Bearer lg_live_0123456789abcdef"),
+    Refusal("not a JWT", MALFORMED, lambda _: "Bearer opaque_0123456789abcdef"),
     Refusal("unicode", MALFORMED, lambda forge: f"Bearer {forge.token()}é"),
     Refusal("lone surrogate", MALFORMED, lambda forge: f"Bearer \udc80{forge.token()}"),
     Refusal("a letter before the header", MALFORMED, lambda forge: "Bearer A" + forge.token()),
@@ -237,8 +237,9 @@ async def test_a_token_that_breaks_a_rule_is_refused(identity: Identity, refusal
 
 
 def test_every_refusal_is_shown() -> None:
-    # What is wrong with a tool token is its own door's to say.
-    ours = set(TokenRefusedError.__subclasses__()) - {errors.ToolTokenError}
+    # What is wrong with a tool token or an API key is its own door's to say.
+    theirs = {errors.ToolTokenError, errors.ApiKeyUnknownError, errors.ApiKeyExpiredError}
+    ours = set(TokenRefusedError.__subclasses__()) - theirs
     assert {refusal.expected for refusal in REFUSALS} == ours
 
 

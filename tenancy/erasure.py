@@ -171,7 +171,7 @@ class Eraser:
         return True
 
     async def _noted(self, erasure: Erasure, number: int, start: Key | None) -> Erasure:
-        place = None if start is None else orjson.dumps(start).decode()
+        place = None if start is None else orjson.dumps(tuple(start)).decode()
         if (number, place) == (erasure.surveyed, erasure.surveyed_to):
             return erasure
         now = erasure.model_copy(update={"surveyed": number, "surveyed_to": place, "version": erasure.version + 1})

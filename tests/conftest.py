@@ -163,14 +163,13 @@ async def _make_tables(session: aioboto3.Session, dynamodb_url: str, store_url: 
     async with AsyncExitStack() as stack:
         aws = await clients(stack, session, dynamodb_url, store_url, prefix)
         await ensure_tables(aws.dynamodb, prefix)
-        if dynamodb_url != store_url:
-            await _keep_what_expired(aws)
+        await _keep_what_expired(aws)
         await ensure_bucket(aws.s3, BUCKET, REGION)
     return prefix
 
 
 async def _keep_what_expired(aws: Aws) -> None:
-    """Turn expiry off: the tests' clocks stand in the past, and DynamoDB Local takes away what has expired by now."""
+    """Turn expiry off: the tests' clocks stand in the past, and each store takes away what has expired by now."""
     for table in TABLES:
         if table.expires:
             await aws.dynamodb.update_time_to_live(

@@ -1,7 +1,6 @@
 """The benchmark itself, too short to mean anything: it must not rot."""
 
 import asyncio
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -57,5 +56,6 @@ async def test_the_cost_of_a_process_is_that_of_all_it_started(tmp_path: Path) -
     assert process.stdout is not None
     await process.stdout.readline()
     assert cpu_s(process.pid) >= 0.3
-    assert rss_bytes(process.pid) > rss_bytes(os.getpid()) / 100
+    # An interpreter alone has some MiB.
+    assert rss_bytes(process.pid) > 1_000_000
     await process.communicate(b"\n")

@@ -181,7 +181,8 @@ async def test_a_worker_outlives_a_redis_that_is_killed_and_comes_back_empty(
         server.kill()
         await server.wait()
         orphan = await floor.submit()
-        assert floor.count("lockgate_job_enqueue_failures_total") == 1
+        # What the worker itself wants to enqueue fails too.
+        assert floor.count("lockgate_job_enqueue_failures_total") >= 1
         assert (await floor.job(orphan)).status is Status.QUEUED
         server = await start_redis(port, tmp_path / "second", tmp_path / "log")
         await until_status(floor, await floor.submit(), Status.SUCCEEDED)

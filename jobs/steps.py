@@ -11,13 +11,10 @@ from boto3.dynamodb.conditions import Attr, ConditionBase
 from pydantic import JsonValue
 
 from jobs import events
-from tenancy import tables
 from tenancy.data_models import JobGate, JobRecord, Key, Status, TenantItem, UsageDay, UsageRecord, WaitingJob
 from tenancy.ids import TenantId
 from tenancy.ledger import is_closed
 from tenancy.steps import DeleteStep, PutStep, Step, UpdateStep
-
-NEW = Attr(tables.PARTITION_KEY).not_exists()
 
 
 def under(held: JobRecord) -> ConditionBase:

@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import Final, TypeVar
 
 from boto3.dynamodb.conditions import Attr, ConditionBase
@@ -23,16 +24,14 @@ from tenancy.data_models import JobEvent, JobGate, JobRecord, Status, UsageRecor
 from tenancy.errors import ConditionFailedError, StoreBusyError
 from tenancy.ids import JobId, TenantId
 from tenancy.ledger import Used, line_of
-from tenancy.steps import CheckStep, Page, PutStep, Step
+from tenancy.paging import filtered
+from tenancy.steps import NEW, CheckStep, Page, PutStep, Step
 from tenancy.store import TenantStores
 from webhooks import outbox
 
 # A DynamoDB item may hold 400 KB; up to here a payload costs no second store.
 INLINE_LIMIT_BYTES: Final = 32 * 1024
 _JSON: Final = "application/json"
-# A filtered list reads at most this many items before it hands back a cursor.
-_SCAN_PAGES: Final = 10
-_SCAN_PAGE: Final = 100
 # Before each try to write what another transaction is writing, at most.
 _CONFLICT_PAUSES_S: Final = (0.02, 0.04, 0.08, 0.16, 0.32, 0.64)
 # How often a decision is made anew because what it was made on has changed.
@@ -68,7 +67,7 @@ class JobStore:
             key = _payload_key(job, "input.json")
             await self._stores.s3(job.tenant_id).put(key, body, _JSON)
             job = job.model_copy(update={"input_s3_key": key, "input_bytes": len(body)})
-        legs = [PutStep(job, steps.NEW), PutStep(events.of_acceptance(job)), *also]
+        legs = [PutStep(job, NEW), PutStep(events.of_acceptance(job)), *also]
         try:
             await self._transact(job.tenant_id, legs)
         except ConditionFailedError:
@@ -100,20 +99,7 @@ class JobStore:
         """Return up to `limit` jobs, the newest first; a page filtered by status may hold fewer though more follow."""
         if status is None:
             return await self._page(tenant_id, limit, after)
-        found: list[JobRecord] = []
-        for _ in range(_SCAN_PAGES):
-            page = await self._page(tenant_id, _SCAN_PAGE, after)
-            for job in page.items:
-                after = job.sort_key()
-                if job.status is status:
-                    found.append(job)
-                if len(found) == limit:
-                    more = page.after is not None or job is not page.items[-1]
-                    return Page(tuple(found), after if more else None)
-            after = page.after
-            if after is None:
-                break
-        return Page(tuple(found), after)
+        return await filtered(partial(self._page, tenant_id), lambda job: job.status is status, limit, after)
 
     async def input(self, job: JobRecord) -> bytes | None:
         """Return the input's JSON as it was submitted; None where its object is gone."""
@@ -195,7 +181,7 @@ class JobStore:
         Raises LeaseLostError and CancelRequestedError unless `held` is still how the job stands.
         """
         line = line or line_of(ended, None, Used(0, 0), ended.ended_at or ended.updated_at)
-        event = PutStep(outbox.job_ended(steps.counted(held, ended)), steps.NEW)
+        event = PutStep(outbox.job_ended(steps.counted(held, ended)), NEW)
         told: list[Step] = [event, *steps.settled(line), *also]
         if held.status is Status.QUEUED:
             gone = [] if held.waiting_since_at is None else [steps.no_longer_waiting(held)]
@@ -243,7 +229,7 @@ class JobStore:
             return made
         still_there = CheckStep(JobRecord, asking.key(), Attr(tables.PARTITION_KEY).exists())
         try:
-            await self._transact(tenant_id, [PutStep(made, steps.NEW), still_there])
+            await self._transact(tenant_id, [PutStep(made, NEW), still_there])
         except ConditionFailedError:
             if await self.get(tenant_id, asking.job_id, consistent=True) is None:
                 raise LeaseLostError from None

@@ -23,7 +23,7 @@ from tenancy.clock import Clock
 from tenancy.data_models import AuditEvent, AuditHead, AuditLink
 from tenancy.errors import ConditionFailedError, StoreBusyError, StoreUnavailableError
 from tenancy.ids import TenantId
-from tenancy.steps import PutStep, Step
+from tenancy.steps import NEW, PutStep, Step
 from tenancy.store import TenantStores
 
 # The chain of what was done to no tenant; no tenant can be called so.
@@ -203,10 +203,9 @@ def _linked(event: AuditEvent, head: AuditHead | None) -> AuditLink:
 
 
 def _steps(link: AuditLink, head: AuditHead | None) -> tuple[PutStep, PutStep]:
-    new = Attr(tables.PARTITION_KEY).not_exists()
     risen = AuditHead(tenant_id=link.tenant_id, seq=link.seq, sha256=link.sha256)
-    unmoved = new if head is None else Attr("seq").eq(head.seq) & Attr("sha256").eq(head.sha256)
-    return PutStep(link, new), PutStep(risen, unmoved)
+    unmoved = NEW if head is None else Attr("seq").eq(head.seq) & Attr("sha256").eq(head.sha256)
+    return PutStep(link, NEW), PutStep(risen, unmoved)
 
 
 def moment_text(moment: datetime) -> str:

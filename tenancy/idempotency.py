@@ -21,7 +21,7 @@ from tenancy.clock import Clock
 from tenancy.data_models import IdempotencyRecord
 from tenancy.errors import ConditionFailedError, StoreUnavailableError
 from tenancy.ids import TenantId
-from tenancy.steps import PutStep
+from tenancy.steps import NEW, PutStep
 from tenancy.store import TenantStores
 
 # Whose keys operators' are: reserved, so no tenant's.
@@ -144,7 +144,7 @@ class Idempotency:
         # DynamoDB removes what is over within days, not at once.
         over = Attr(tables.TTL_ATTRIBUTE).lt(int(now.timestamp()))
         run_out = Attr("status").eq("running") & Attr("lease_until_at").lt(_text(now))
-        return Attr(tables.PARTITION_KEY).not_exists() | over | run_out
+        return NEW | over | run_out
 
 
 def _holds(held: IdempotencyRecord) -> ConditionBase:

@@ -9,12 +9,11 @@ from typing import TYPE_CHECKING
 
 from boto3.dynamodb.conditions import Attr, ConditionBase
 
-from tenancy import tables
 from tenancy.data_models import AgentVersion, ApiKey, Erasure, IdentityBinding, StoredItem, Tool
 from tenancy.expressions import conditioned
 from tenancy.faults import store_faults
 from tenancy.scope import PlatformScope, entered
-from tenancy.steps import PutStep
+from tenancy.steps import NEW, PutStep
 
 if TYPE_CHECKING:
     from types_aiobotocore_dynamodb.client import DynamoDBClient
@@ -35,17 +34,17 @@ class PlatformActs:
         self, version: AgentVersion, links: Sequence[PutStep], *, seen: AgentVersion | None
     ) -> None:
         """Store a version in place of what was seen of it; None is a version that is new."""
-        unchanged = _new() if seen is None else Attr("state").eq(seen.state.value)
+        unchanged = NEW if seen is None else Attr("state").eq(seen.state.value)
         await self._transact("store_agent_version", [self._put(version, unchanged)], links)
 
     async def store_tool(self, tool: Tool, links: Sequence[PutStep], *, seen: Tool | None) -> None:
         """Store a tool in place of what was seen of it; None is a tool that is new."""
-        unchanged = _new() if seen is None else Attr("version").eq(seen.version)
+        unchanged = NEW if seen is None else Attr("version").eq(seen.version)
         await self._transact("store_tool", [self._put(tool, unchanged)], links)
 
     async def create_binding(self, binding: IdentityBinding, links: Sequence[PutStep]) -> None:
         """Store a binding of an application that is bound to nobody."""
-        await self._transact("store_binding", [self._put(binding, _new())], links)
+        await self._transact("store_binding", [self._put(binding, NEW)], links)
 
     async def delete_binding(self, binding: IdentityBinding, links: Sequence[PutStep]) -> None:
         """Remove a binding that still speaks for the same one."""
@@ -54,7 +53,7 @@ class PlatformActs:
 
     async def store_api_key(self, key: ApiKey, links: Sequence[PutStep], *, seen: ApiKey | None) -> None:
         """Store a key in place of what was seen of it, and the hashes it is looked up by, in place of those it had."""
-        unchanged = _new() if seen is None else Attr("version").eq(seen.version)
+        unchanged = NEW if seen is None else Attr("version").eq(seen.version)
         hashes = key.hashes()
         kept = {one.sha256 for one in hashes}
         gone = [one for one in (seen.hashes() if seen else ()) if one.sha256 not in kept]
@@ -63,7 +62,7 @@ class PlatformActs:
 
     async def store_erasure(self, erasure: Erasure, links: Sequence[PutStep], *, seen: Erasure | None) -> None:
         """Store an erasure in place of what was seen of it; None is one that begins."""
-        unchanged = _new() if seen is None else Attr("version").eq(seen.version)
+        unchanged = NEW if seen is None else Attr("version").eq(seen.version)
         await self._transact("store_erasure", [self._put(erasure, unchanged)], links)
 
     async def _transact(self, verb: str, legs: "list[TransactWriteItemTypeDef]", links: Sequence[PutStep]) -> None:
@@ -84,7 +83,3 @@ class PlatformActs:
     def _acting(self, verb: str) -> Iterator[None]:
         with entered(PlatformScope(verb)), store_faults():
             yield
-
-
-def _new() -> ConditionBase:
-    return Attr(tables.PARTITION_KEY).not_exists()

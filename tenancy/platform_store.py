@@ -43,7 +43,7 @@ from tenancy.expressions import conditioned
 from tenancy.faults import store_faults
 from tenancy.ids import AgentName, TenantId, parse_tenant_id
 from tenancy.scope import PlatformScope, entered
-from tenancy.steps import Page
+from tenancy.steps import NEW, Page
 from tenancy.tables import Table
 
 if TYPE_CHECKING:
@@ -195,8 +195,7 @@ class PlatformStore:
 
     async def put_ops_lock(self, lock: OpsLock, *, seen: OpsLock | None) -> None:
         """Write a lease in place of what was seen of it; raises ConditionFailedError where it is another by now."""
-        new = Attr(tables.PARTITION_KEY).not_exists()
-        await self._put("put_ops_lock", lock, new if seen is None else Attr("record_version").eq(seen.record_version))
+        await self._put("put_ops_lock", lock, NEW if seen is None else Attr("record_version").eq(seen.record_version))
 
     async def region_flag(self) -> RegionFlag | None:
         """Return which region serves, as last written; None where nobody has ever said."""
@@ -207,7 +206,7 @@ class PlatformStore:
 
         Raises ConditionFailedError where it is another by now, or was written under a higher fence.
         """
-        condition: ConditionBase = Attr(tables.PARTITION_KEY).not_exists()
+        condition: ConditionBase = NEW
         if seen is not None:
             condition = Attr("record_version").eq(seen.record_version) & Attr("fence").lte(flag.fence)
         await self._put("put_region_flag", flag, condition)
@@ -226,8 +225,7 @@ class PlatformStore:
 
     async def put_process(self, lease: ProcessLease, *, seen: ProcessLease | None) -> None:
         """Write a process's lease in place of what was seen of it; raises ConditionFailedError where it is another."""
-        new = Attr(tables.PARTITION_KEY).not_exists()
-        await self._put("put_process", lease, new if seen is None else Attr("record_version").eq(seen.record_version))
+        await self._put("put_process", lease, NEW if seen is None else Attr("record_version").eq(seen.record_version))
 
     async def delete_process(self, lease: ProcessLease) -> None:
         """Remove a process's lease; raises ConditionFailedError where it is another by now."""

@@ -13,7 +13,6 @@ from typing import Final, TypeAlias
 
 from boto3.dynamodb.conditions import Attr
 
-from tenancy import tables
 from tenancy.changes import ChangeFeed
 from tenancy.clock import Clock
 from tenancy.data_models import Tenant, TenantStatus
@@ -28,7 +27,7 @@ from tenancy.errors import (
 )
 from tenancy.ids import TenantId
 from tenancy.snapshots import Snapshots
-from tenancy.steps import PutStep
+from tenancy.steps import NEW, PutStep
 from tenancy.store import TenantStores
 
 FRESH_S: Final = 30.0
@@ -101,7 +100,7 @@ class TenantRegistry:
     async def create(self, tenant: Tenant, write: Write | None = None) -> None:
         """Store a new tenant, by `write` where told how; raises TenantExistsError, StoreUnavailableError."""
         try:
-            await (write or self._put)(None, tenant, PutStep(tenant, Attr(tables.PARTITION_KEY).not_exists()))
+            await (write or self._put)(None, tenant, PutStep(tenant, NEW))
         except ConditionFailedError:
             raise TenantExistsError from None
         await self._announce(tenant.tenant_id)

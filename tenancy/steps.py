@@ -2,14 +2,18 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Generic, TypeAlias, TypeVar
+from typing import Final, Generic, TypeAlias, TypeVar
 
-from boto3.dynamodb.conditions import ConditionBase
+from boto3.dynamodb.conditions import Attr, ConditionBase
 from pydantic import JsonValue
 
+from tenancy import tables
 from tenancy.data_models import Key, TenantItem
 
 T_co = TypeVar("T_co", bound=TenantItem, covariant=True)
+
+# Of an item that is to be stored and is not there yet.
+NEW: Final = Attr(tables.PARTITION_KEY).not_exists()
 
 Changes: TypeAlias = Mapping[str, JsonValue]
 """Attribute -> new value as JSON; None removes the attribute."""

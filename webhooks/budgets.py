@@ -7,15 +7,14 @@ from datetime import UTC, datetime
 
 import orjson
 import structlog
-from boto3.dynamodb.conditions import Attr
 
-from tenancy import tables
 from tenancy.audit import AuditTrail
 from tenancy.budgets import WARN_PERCENT, BudgetWarning
 from tenancy.clock import Clock
 from tenancy.data_models import AuditEvent, OutboxEvent
 from tenancy.errors import ConditionFailedError
 from tenancy.ids import event_id_once, new_audit_id
+from tenancy.steps import NEW
 from tenancy.store import TenantStores
 from webhooks.events import BUDGET_WARNING
 from webhooks.outbox import moment
@@ -40,7 +39,7 @@ class WarnOfBudgets:
         """Store the event of a warning, unless it is; raises StoreUnavailableError."""
         event = event_of(warning, self._clock.now())
         try:
-            await self._stores.db(warning.tenant_id).put(event, condition=Attr(tables.PARTITION_KEY).not_exists())
+            await self._stores.db(warning.tenant_id).put(event, condition=NEW)
         except ConditionFailedError:
             return
         _log.warning("budget.warning", tenant=warning.tenant_id, month=warning.month, budget=warning.standing.budget)

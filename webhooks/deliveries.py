@@ -6,6 +6,7 @@ its schedule anew under a higher fence: a tick that was asked for before then fi
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Final, Literal, TypeAlias
 
 from boto3.dynamodb.conditions import Attr
@@ -16,6 +17,7 @@ from tenancy.clock import Clock
 from tenancy.data_models import Delivery, OutboxEvent, WebhookEndpoint
 from tenancy.errors import ConditionFailedError
 from tenancy.ids import DeliveryId, TenantId, WebhookId, delivery_id_of, new_event_id
+from tenancy.paging import filtered
 from tenancy.steps import Page
 from tenancy.store import TenantStores
 from webhooks.endpoints import Endpoints
@@ -27,8 +29,6 @@ KEPT: Final = timedelta(days=30)
 # Deliveries sent again by one call; where there are more, the answer says where to go on.
 RECOVER_LIMIT: Final = 1_000
 _PAGE: Final = 100
-# A filtered list reads at most this many pages before it hands back a cursor.
-_PAGES: Final = 10
 
 DeliveryStatus: TypeAlias = Literal["pending", "delivered", "failed"]
 
@@ -71,20 +71,8 @@ class Deliveries:
         await self._endpoints.get(tenant_id, webhook_id)
         if status is None:
             return await self._page(tenant_id, webhook_id, limit, after)
-        found: list[Delivery] = []
-        for _ in range(_PAGES):
-            page = await self._page(tenant_id, webhook_id, _PAGE, after)
-            for delivery in page.items:
-                after = delivery.sort_key()
-                if delivery.status == status:
-                    found.append(delivery)
-                if len(found) == limit:
-                    more = page.after is not None or delivery is not page.items[-1]
-                    return Page(tuple(found), after if more else None)
-            after = page.after
-            if after is None:
-                break
-        return Page(tuple(found), after)
+        read = partial(self._page, tenant_id, webhook_id)
+        return await filtered(read, lambda delivery: delivery.status == status, limit, after)
 
     async def send_test(self, tenant_id: TenantId, webhook_id: WebhookId) -> Delivery:
         """Send a `webhook.test` event, whatever the webhook's filter.

@@ -16,7 +16,7 @@ from tenancy.clock import Clock
 from tenancy.data_models import RetiredSecret, WebhookEndpoint
 from tenancy.errors import ConditionFailedError, StoreUnavailableError
 from tenancy.ids import TenantId, WebhookId, new_webhook_id
-from tenancy.steps import Page
+from tenancy.steps import NEW, Page
 from tenancy.store import TenantStores
 from webhooks.errors import EndpointLimitError, EndpointUnknownError
 from webhooks.lookup import Destinations
@@ -70,7 +70,7 @@ class Endpoints:
         )
         if len(await self.all(tenant_id)) >= ENDPOINT_LIMIT:
             raise EndpointLimitError
-        await self._stores.db(tenant_id).put(endpoint, condition=Attr(tables.PARTITION_KEY).not_exists())
+        await self._stores.db(tenant_id).put(endpoint, condition=NEW)
         if len(await self.all(tenant_id)) > ENDPOINT_LIMIT:
             # Others were registered at the same moment: whoever sees too many takes its own back.
             await self._stores.db(tenant_id).delete(WebhookEndpoint, endpoint.key())

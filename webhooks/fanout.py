@@ -5,7 +5,6 @@ The event is settled only once every delivery is stored.
 """
 
 from contextlib import suppress
-from typing import Final
 
 import structlog
 from boto3.dynamodb.conditions import Attr
@@ -16,7 +15,7 @@ from tenancy.clock import Clock
 from tenancy.data_models import OutboxEvent, WebhookEndpoint
 from tenancy.errors import ConditionFailedError
 from tenancy.ids import EventId, TenantId
-from tenancy.steps import CheckStep, PutStep
+from tenancy.steps import NEW, CheckStep, PutStep
 from tenancy.store import TenantStores
 from webhooks.deliveries import delivery_of, tick_of
 from webhooks.endpoints import Endpoints
@@ -29,7 +28,6 @@ _SETTLED: dict[str, JsonValue] = {
     tables.SWEEP_INDEX.sort_key: None,
 }
 
-_NEW: Final = Attr(tables.PARTITION_KEY).not_exists()
 
 _log = structlog.get_logger("webhooks.fanout")
 
@@ -69,7 +67,7 @@ class FanOut:
         still_there = CheckStep(OutboxEvent, event.key(), Attr(tables.PARTITION_KEY).exists())
         # One that is there already may be one whose tick was never asked for: a tick too many changes nothing.
         with suppress(ConditionFailedError):
-            await self._stores.db(event.tenant_id).transact([PutStep(delivery, _NEW), still_there])
+            await self._stores.db(event.tenant_id).transact([PutStep(delivery, NEW), still_there])
             self._metrics.deliveries.inc()
         if delivery.status == "pending":
             await self._ask(tick_of(delivery), at=now)

@@ -9,7 +9,6 @@ from contextlib import asynccontextmanager
 from typing import Final
 
 import aiohttp
-from boto3.dynamodb.conditions import Attr
 from botocore.exceptions import BotoCoreError, ClientError
 
 from agents.control import ControlPlane
@@ -29,8 +28,8 @@ from tenancy.data_models import Tenant
 from tenancy.errors import ConditionFailedError, LockgateError, TenantAccessViolation
 from tenancy.ids import TenantId
 from tenancy.platform_store import PlatformStore
+from tenancy.steps import NEW
 from tenancy.store import TenantStores
-from tenancy.tables import PARTITION_KEY
 
 
 class Seed:
@@ -66,9 +65,7 @@ class Seed:
         stores = TenantStores(aws.dynamodb, aws.s3, table_prefix=TABLE_PREFIX, bucket=BUCKET, on_violation=_ignore)
         for tenant_id, tenant in TENANTS.items():
             try:
-                await stores.db(tenant_id).put(
-                    tenant.record(tenant_id, self._clock.now()), condition=Attr(PARTITION_KEY).not_exists()
-                )
+                await stores.db(tenant_id).put(tenant.record(tenant_id, self._clock.now()), condition=NEW)
             except ConditionFailedError:
                 await self._list(stores, tenant_id)
 

@@ -19,7 +19,7 @@ from tenancy.data_models import JobGate, JobRecord, OpsLock, Status, WaitingJob
 from tenancy.errors import ConditionFailedError, StoreBusyError, StoreUnavailableError
 from tenancy.ids import TenantId
 from tenancy.platform_store import Owed
-from tenancy.steps import PutStep, UpdateStep
+from tenancy.steps import NEW, PutStep, UpdateStep
 from tests.clock import FakeClock
 from tests.conformance.doors import Ground, MemoryGround, ServerGround
 from tests.jobs.memory.world import Kind
@@ -60,7 +60,7 @@ async def test_a_call_that_is_not_made_changes_nothing(ground: Ground, own: Tena
     job = make_job(own)
     async with ground.befallen(Kind.FAILED) as doors:
         with pytest.raises(StoreUnavailableError):
-            await doors.stores.db(own).put(job, condition=steps.NEW)
+            await doors.stores.db(own).put(job, condition=NEW)
     assert await stored(ground, job) is None
 
 
@@ -68,7 +68,7 @@ async def test_a_call_that_nobody_hears_of_is_done(ground: Ground, own: TenantId
     job = make_job(own)
     async with ground.befallen(Kind.UNHEARD) as doors:
         with pytest.raises(StoreUnavailableError):
-            await doors.stores.db(own).put(job, condition=steps.NEW)
+            await doors.stores.db(own).put(job, condition=NEW)
     assert await stored(ground, job) == job
 
 
@@ -76,14 +76,14 @@ async def test_a_transaction_in_conflict_is_one_to_try_again(ground: Ground, own
     job = make_job(own)
     async with ground.befallen(Kind.CONFLICT) as doors:
         with pytest.raises(StoreBusyError):
-            await doors.stores.db(own).transact([PutStep(job, steps.NEW)])
+            await doors.stores.db(own).transact([PutStep(job, NEW)])
     assert await stored(ground, job) is None
 
 
 async def test_a_new_item_that_is_put_again_unheard_is_put(ground: Ground, own: TenantId) -> None:
     job = make_job(own)
     async with ground.befallen(Kind.REPEATED) as doors:
-        await doors.stores.db(own).put(job, condition=steps.NEW)
+        await doors.stores.db(own).put(job, condition=NEW)
     assert await stored(ground, job) == job
 
 
@@ -101,7 +101,7 @@ async def test_a_refusal_that_is_repeated_unheard_is_one(ground: Ground, own: Te
     await ground.doors().stores.db(own).put(job)
     async with ground.befallen(Kind.REPEATED) as doors:
         with pytest.raises(ConditionFailedError):
-            await doors.stores.db(own).transact([PutStep(job, steps.NEW)])
+            await doors.stores.db(own).transact([PutStep(job, NEW)])
 
 
 async def test_a_claim_that_is_repeated_unheard_is_one_claim(ground: Ground, own: TenantId) -> None:

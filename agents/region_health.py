@@ -20,6 +20,8 @@ from agents.errors import (
 from tenancy.clock import Clock
 
 WINDOW_S: Final = 60.0
+# Fewer calls say nothing about a region.
+ENOUGH_CALLS: Final = 20
 _PART_S: Final = 5.0
 REGION_FAULTS: Final = (RuntimeUnreachableError, RuntimeSparedError, RuntimeTimeoutError, RuntimeBrokenError)
 
@@ -37,6 +39,11 @@ class Lately:
 
     calls: int
     faults: int
+
+    @property
+    def failing(self) -> bool:
+        """Whether the region failed half of the calls, and there were enough of them to tell."""
+        return self.calls >= ENOUGH_CALLS and 2 * self.faults >= self.calls
 
 
 class RegionHealth:

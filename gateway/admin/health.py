@@ -13,6 +13,7 @@ from aiohttp import web
 from pydantic import Field
 
 from agents.census import Census
+from agents.region_health import Lately
 from gateway.admin.quota import MARKS
 from gateway.operations import Operation, answer
 from gateway.routes.answers import json_answer
@@ -34,8 +35,6 @@ TAG: Final = "Platform health"
 BOUND_S: Final = 3.0
 # A queue keeps up while the oldest of what is due waits no longer.
 LATE_S: Final = 60
-# A region fails its callers where it failed half of so many calls within a minute.
-_ENOUGH_CALLS: Final = 20
 _COUNTED: Final = 100
 _SHOWN: Final = 50
 # Returns by name what each part of this process's own readiness says: `ok`, or what is wrong.
@@ -202,12 +201,12 @@ class HealthAdmin:
 
 def _region_figure(region: str, serving: list[ProcessLease], age_s: int) -> FigureView:
     """Return how AgentCore answers in the region that serves, as all processes found within the last minute."""
-    calls, faults = sum(lease.calls for lease in serving), sum(lease.faults for lease in serving)
+    lately = Lately(sum(lease.calls for lease in serving), sum(lease.faults for lease in serving))
     return FigureView(
         name=f"agentcore.{region}",
-        ok=calls < _ENOUGH_CALLS or 2 * faults < calls,
-        value=faults,
-        limit=calls,
+        ok=not lately.failing,
+        value=lately.faults,
+        limit=lately.calls,
         age_seconds=age_s,
         says="calls within a minute that the region failed",
     )

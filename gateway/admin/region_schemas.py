@@ -4,6 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from agents.region_health import Lately
 from gateway.admin.schemas import ReasonRequest
 from gateway.fields import INTEGRAL
 from gateway.schemas import Count, Timestamp, WireModel, prose, shaped
@@ -126,7 +127,6 @@ class RegionView(WireModel):
 
 def _advice(serving: str, living: list[ProcessLease], *, home: str) -> Literal["stay", "fail_over", "fail_back"]:
     seen = [lease for lease in living if lease.region == serving]
-    calls, faults = sum(lease.calls for lease in seen), sum(lease.faults for lease in seen)
-    if calls < 20 or 2 * faults < calls:  # noqa: PLR2004 - as the field's description says
+    if not Lately(sum(lease.calls for lease in seen), sum(lease.faults for lease in seen)).failing:
         return "stay"
     return "fail_over" if serving == home else "fail_back"

@@ -139,15 +139,7 @@ class StreamText:
     def settle(self, scanner: Scanner, *, last: bool) -> list[Match]:
         """Decide what can be decided, all of it where the text ends; return as `take` does."""
         scanned = scanner.scan(self.buffer, self.start, self.covered, last=last)
-        # What goes on with a match goes on right behind it.
-        found = [
-            Match(
-                self._place(match.start) if match.kind else self._behind(match.start),
-                self._behind(match.end),
-                match.kind,
-            )
-            for match in scanned.found
-        ]
+        found = [self._placed(match) for match in scanned.found]
         self._try_up_to(scanned.tried, scanned.covered)
         self.plain = self.covered <= self.start and not needs(self.buffer)
         return found

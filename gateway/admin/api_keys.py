@@ -20,7 +20,7 @@ from gateway.admin.api_key_schemas import (
     NewKeyView,
     RotationRequest,
 )
-from gateway.admin.paths import TENANT, known, tenant_of
+from gateway.admin.paths import TENANT, tenant_in, tenant_of
 from gateway.admin.schemas import ReasonRequest
 from gateway.admin.trail import Act, AdminTrail
 from gateway.apikeys import KIND
@@ -146,7 +146,7 @@ class ApiKeyAdmin:
 
     async def list(self, request: web.Request, _actor: Principal) -> web.StreamResponse:
         """Answer with a page of a tenant's keys."""
-        tenant_id, prefix = await self._tenant(request), request.query.get("prefix")
+        tenant_id, prefix = (await tenant_in(request, self.registry)).tenant_id, request.query.get("prefix")
         if prefix is not None:
             return self._listed(await self._with_prefix(tenant_id, prefix), None)
         after = decode(tenant_id, request.query.get("cursor"), ApiKey.SORT_PREFIX)
@@ -160,7 +160,7 @@ class ApiKeyAdmin:
     async def create(self, request: web.Request, actor: Principal) -> web.StreamResponse:
         """Make a key."""
         asked = await read_body(NewKeyRequest, request)
-        tenant_id = await self._tenant(request)
+        tenant_id = (await tenant_in(request, self.registry)).tenant_id
         new, secret = made(tenant_id, asked.label, asked.roles, self.clock.now())
         await self._store(Act.of(request, actor, "api_key.create", asked.reason), new, seen=None)
         view = NewKeyView.showing(new, secret, self.clock.now())
@@ -201,10 +201,6 @@ class ApiKeyAdmin:
     async def _announce(self, key: ApiKey) -> None:
         for secret in key.secrets:
             await self.changes.publish(KIND, secret.sha256)
-
-    async def _tenant(self, request: web.Request) -> TenantId:
-        with known():
-            return (await self.registry.read(tenant_of(request))).tenant_id
 
     async def _key(self, request: web.Request) -> ApiKey:
         tenant_id, key_id = tenant_of(request), parse_key_id(request.match_info["key"])

@@ -12,7 +12,7 @@ from typing import Annotated, Final, Literal, TypeAlias
 from aiohttp import web
 from pydantic import Field
 
-from gateway.admin.paths import TENANT, TENANTS_CURSOR, cursor_after, known, tenant_before, tenant_of
+from gateway.admin.paths import TENANT, TENANTS_CURSOR, cursor_after, tenant_before, tenant_in
 from gateway.cursors import limit_of
 from gateway.errors import FieldFault, FieldsInvalidError, NotFoundError
 from gateway.operations import LIMIT, Operation, answer
@@ -156,9 +156,7 @@ class BillingAdmin:
 
     async def get(self, request: web.Request, _actor: Principal) -> web.StreamResponse:
         """Answer with one tenant's month."""
-        with known():
-            tenant = await self.registry.read(tenant_of(request))
-        return json_answer((await self._of(tenant)).to_json())
+        return json_answer((await self._of(await tenant_in(request, self.registry))).to_json())
 
     async def _of(self, tenant: Tenant) -> BillingView:
         month = self.budgets.month

@@ -12,7 +12,7 @@ from typing import Final
 
 from aiohttp import web
 
-from gateway.admin.paths import TENANT, known, tenant_of
+from gateway.admin.paths import REASON, TENANT, tenant_in, tenant_of
 from gateway.admin.schemas import (
     CLIENT_PATTERN,
     DIRECTORY_PATTERN,
@@ -24,7 +24,7 @@ from gateway.admin.schemas import (
 )
 from gateway.admin.trail import Act, AdminTrail
 from gateway.errors import FieldFault, FieldsInvalidError, NotFoundError
-from gateway.fields import LINE_PATTERN, read, read_body
+from gateway.fields import read, read_body
 from gateway.identity import BINDING_KIND
 from gateway.operations import IDEMPOTENCY_KEY, Answer, Content, Operation, Parameter, answer
 from gateway.routes.answers import json_answer
@@ -114,14 +114,7 @@ UNBIND: Final = Operation(
             _EXAMPLE.client_id,
             required=True,
         ),
-        Parameter(
-            "reason",
-            "query",
-            "Why, for the audit trail.",
-            {"type": "string", "pattern": LINE_PATTERN, "minLength": 1, "maxLength": 500},
-            "application retired",
-            required=True,
-        ),
+        REASON,
     ),
     problems=(NotFoundError(), FieldsInvalidError([FieldFault("/directory", "Field required")])),
 )
@@ -141,8 +134,7 @@ class BindingAdmin:
 
     async def list(self, request: web.Request, _actor: Principal) -> web.StreamResponse:
         """Answer with the applications that speak for a tenant."""
-        with known():
-            tenant = await self.registry.read(tenant_of(request))
+        tenant = await tenant_in(request, self.registry)
         found = await self.platform.bindings_of(tenant.tenant_id)
         return json_answer(BindingsView(items=tuple(map(BindingView.of, found))).to_json())
 
@@ -151,8 +143,7 @@ class BindingAdmin:
         tenant_id = tenant_of(request)
         asked = await read_body(NewBindingRequest, request)
         self._check_issuer(asked, "/issuer")
-        with known():
-            await self.registry.read(tenant_id)
+        await tenant_in(request, self.registry)
         found = await self._found(asked)
         if found is not None and found.tenant_id == tenant_id:
             return json_answer(BindingView.of(found).to_json())

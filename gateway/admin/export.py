@@ -17,9 +17,8 @@ import orjson
 from aiohttp import web
 from pydantic import JsonValue
 
-from gateway.admin.paths import TENANT, known, tenant_of
+from gateway.admin.paths import REASON, TENANT, tenant_in, tenant_of
 from gateway.admin.schemas import ReasonRequest
-from gateway.admin.tenants import REASON
 from gateway.admin.trail import Act, AdminTrail
 from gateway.errors import FieldFault, FieldsInvalidError, NotFoundError
 from gateway.fields import read
@@ -163,9 +162,8 @@ class ExportAdmin:
     async def get(self, request: web.Request, actor: Principal) -> web.StreamResponse:
         """Answer with the archive."""
         tenant_id, asked = tenant_of(request), read(ReasonRequest, dict(request.query))
-        with known():
-            if (await self.registry.read(tenant_id)).erasing_at is not None:
-                raise TenantStateError(ERASING)
+        if (await tenant_in(request, self.registry)).erasing_at is not None:
+            raise TenantStateError(ERASING)
         name = f'attachment; filename="lockgate-{tenant_id}.zip"'
         headers = {"Cache-Control": "no-store", "Content-Type": ZIP, "Content-Disposition": name}
         response = web.StreamResponse(headers=headers)

@@ -9,11 +9,13 @@ from aiohttp import web
 
 from gateway.cursors import decode, encode
 from gateway.errors import FieldFault, FieldsInvalidError, NotFoundError
+from gateway.fields import LINE_PATTERN
 from gateway.operations import CURSOR, Parameter
 from tenancy.chain import PLATFORM
-from tenancy.data_models import trail_key
+from tenancy.data_models import Tenant, trail_key
 from tenancy.errors import InvalidIdError, TenantUnknownError
 from tenancy.ids import TenantId, parse_tenant_id
+from tenancy.registry import TenantRegistry
 
 # No tenant can be called so: a cursor of the list of all is of no tenant's list.
 _NOBODY: Final = PLATFORM
@@ -33,9 +35,25 @@ TENANTS_CURSOR: Final = replace(
 PLATFORM_CURSOR: Final = replace(TENANTS_CURSOR, example=encode(_NOBODY, "2025-06-01T12:00:00.000+00:00#globex#LINK#1"))
 
 
+REASON: Final = Parameter(
+    "reason",
+    "query",
+    "Why, for the audit trail.",
+    {"type": "string", "pattern": LINE_PATTERN, "minLength": 1, "maxLength": 500},
+    "contract ended",
+    required=True,
+)
+
+
 def tenant_of(request: web.Request) -> TenantId:
     """Return the tenant the path names; raises InvalidIdError."""
     return parse_tenant_id(request.match_info["tenant"])
+
+
+async def tenant_in(request: web.Request, registry: TenantRegistry) -> Tenant:
+    """Return the tenant the path names as it stands in the store; raises NotFoundError, InvalidIdError."""
+    with known():
+        return await registry.read(tenant_of(request))
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from agents.census import Census, UsedSession
 from agents.census import Count as SessionCount
 from agents.errors import AgentUnknownError, RuntimeFaultError
 from agents.regions import Regions
-from gateway.admin.paths import TENANT, known, tenant_of
+from gateway.admin.paths import TENANT, tenant_in, tenant_of
 from gateway.admin.region_schemas import RegionText
 from gateway.admin.schemas import ReasonRequest
 from gateway.admin.trail import Act, AdminTrail
@@ -152,8 +152,7 @@ class QuotaAdmin:
     async def stop(self, request: web.Request, actor: Principal) -> web.StreamResponse:
         """End what a tenant has in use."""
         tenant_id, asked = tenant_of(request), await read_body(ReasonRequest, request)
-        with known():
-            await self.registry.read(tenant_id)
+        await tenant_in(request, self.registry)
         try:
             sessions = await self.census.sessions(tenant_id)
         except RedisAwayError:

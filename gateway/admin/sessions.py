@@ -1,18 +1,18 @@
 """A tenant's invocations and sessions, listed; and sessions ended with all that runs in them."""
 
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from typing import Annotated, Final, TypeVar
 
 from aiohttp import web
 from pydantic import Field
 
-from gateway.admin.paths import TENANT, known, tenant_of
+from gateway.admin.paths import TENANT, tenant_in, tenant_of
 from gateway.admin.schemas import ReasonRequest
 from gateway.admin.trail import Act, AdminTrail
 from gateway.admin.work import TAG
-from gateway.cursors import LIMIT_MAX, decode, encode, limit_of
+from gateway.cursors import decode, encode, limit_of
 from gateway.errors import NotFoundError
 from gateway.fields import read_body
 from gateway.invoke import Stopper
@@ -23,13 +23,11 @@ from gateway.schemas import AgentText, InvocationView, PageView, SessionText, Ti
 from tenancy.context import Principal
 from tenancy.data_models import InvocationRecord, Mode, SessionRecord, Status, TenantItem
 from tenancy.ids import TenantId, parse_session_id
+from tenancy.paging import filtered
 from tenancy.platform_store import PlatformStore
 from tenancy.registry import TenantRegistry
 from tenancy.steps import Page
 from tenancy.store import TenantStores
-
-# A filtered list reads at most this many pages before it hands back a cursor.
-_PAGES: Final = 10
 
 T = TypeVar("T", bound=TenantItem)
 
@@ -122,19 +120,19 @@ class SessionAdmin:
 
     async def invocations(self, request: web.Request, _actor: Principal) -> web.StreamResponse:
         """Answer with a page of a tenant's invocations."""
-        tenant_id, status = await self._tenant(request), status_of(request)
-
-        async def read(limit: int, after: str | None) -> Page[InvocationRecord]:
-            return await self._page(InvocationRecord, tenant_id, limit, after)
-
-        after = decode(tenant_id, request.query.get("cursor"), InvocationRecord.SORT_PREFIX)
-        page = await filtered(read, lambda one: status in (None, one.status), limit_of(request), after)
+        tenant_id, status = (await tenant_in(request, self.registry)).tenant_id, status_of(request)
+        after, limit = decode(tenant_id, request.query.get("cursor"), InvocationRecord.SORT_PREFIX), limit_of(request)
+        read = partial(self._page, InvocationRecord, tenant_id)
+        if status is None:
+            page = await read(limit, after)
+        else:
+            page = await filtered(read, lambda one: one.status is status, limit, after)
         views = tuple(map(InvocationView.of, page.items))
         return json_answer(PageView[InvocationView](items=views, next_cursor=encode(tenant_id, page.after)).to_json())
 
     async def sessions(self, request: web.Request, _actor: Principal) -> web.StreamResponse:
         """Answer with a page of a tenant's sessions."""
-        tenant_id = await self._tenant(request)
+        tenant_id = (await tenant_in(request, self.registry)).tenant_id
         after = decode(tenant_id, request.query.get("cursor"), SessionRecord.SORT_PREFIX)
         page = await self._page(SessionRecord, tenant_id, limit_of(request), after, newest_first=False)
         views = tuple(map(SessionView.of, page.items))
@@ -155,10 +153,6 @@ class SessionAdmin:
             await self.stopper.stop(agent, session_id)
         return json_answer(SessionView.of(session).to_json())
 
-    async def _tenant(self, request: web.Request) -> TenantId:
-        with known():
-            return (await self.registry.read(tenant_of(request))).tenant_id
-
     async def _page(
         self, model: type[T], tenant_id: TenantId, limit: int, after: str | None, *, newest_first: bool = True
     ) -> Page[T]:
@@ -170,23 +164,3 @@ class SessionAdmin:
             after=after,
             newest_first=newest_first,
         )
-
-
-async def filtered(
-    read: Callable[[int, str | None], Awaitable[Page[T]]], keep: Callable[[T], bool], limit: int, after: str | None
-) -> Page[T]:
-    """Return up to `limit` of what is to be kept; a page may hold fewer though more follow."""
-    found: list[T] = []
-    for _ in range(_PAGES):
-        page = await read(LIMIT_MAX, after)
-        for item in page.items:
-            after = item.key().sort
-            if keep(item):
-                found.append(item)
-            if len(found) == limit:
-                more = page.after is not None or item is not page.items[-1]
-                return Page(tuple(found), after if more else None)
-        after = page.after
-        if after is None:
-            break
-    return Page(tuple(found), after)

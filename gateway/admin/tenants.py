@@ -5,12 +5,12 @@ What is answered is what the store holds, never a copy. Every change is in force
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Final
+from typing import Final, Protocol
 
 from aiohttp import web
 
 from gateway.admin.bindings import BindingAdmin
-from gateway.admin.paths import TENANT, TENANTS_CURSOR, cursor_after, known, tenant_before, tenant_of
+from gateway.admin.paths import REASON, TENANT, TENANTS_CURSOR, cursor_after, known, tenant_before, tenant_in, tenant_of
 from gateway.admin.redaction import require_usable
 from gateway.admin.schemas import (
     EXAMPLE_REGION,
@@ -25,8 +25,8 @@ from gateway.admin.schemas import (
 from gateway.admin.trail import Act, AdminTrail
 from gateway.cursors import limit_of
 from gateway.errors import FieldFault, FieldsInvalidError, NotFoundError
-from gateway.fields import LINE_PATTERN, read, read_body
-from gateway.operations import IDEMPOTENCY_KEY, LIMIT, Answer, Content, Operation, Parameter, answer
+from gateway.fields import read, read_body
+from gateway.operations import IDEMPOTENCY_KEY, LIMIT, Answer, Content, Operation, answer
 from gateway.routes.answers import json_answer
 from tenancy.clock import Clock
 from tenancy.context import Principal
@@ -34,7 +34,7 @@ from tenancy.data_models import Contacts, Tenant, TenantStatus
 from tenancy.errors import BindingTakenError, TenantChangedError, TenantExistsError, TenantStateError
 from tenancy.ids import TenantId, parse_tenant_id
 from tenancy.platform_store import PlatformStore
-from tenancy.registry import GRACE, TenantRegistry, Write
+from tenancy.registry import GRACE, Changed, TenantRegistry, Write
 from tenancy.tiers import LimitOverrides, Tier
 
 _NOW: Final = datetime(2025, 6, 1, 12, tzinfo=UTC)
@@ -163,15 +163,6 @@ REINSTATE: Final = Operation(
     body=Content({"paid": ReasonRequest(reason="invoice paid")}),
     problems=(NotFoundError(), TenantChangedError(), TenantStateError(TenantStatus.DELETED)),
 )
-
-REASON: Final = Parameter(
-    "reason",
-    "query",
-    "Why, for the audit trail.",
-    {"type": "string", "pattern": LINE_PATTERN, "minLength": 1, "maxLength": 500},
-    "contract ended",
-    required=True,
-)
 DELETE: Final = Operation(
     "DELETE",
     "/v1/admin/tenants/{tenant}",
@@ -198,6 +189,12 @@ RESTORE: Final = Operation(
     body=Content({"mistake": ReasonRequest(reason="deleted by mistake")}),
     problems=(NotFoundError(), TenantChangedError()),
 )
+
+
+class _Turn(Protocol):
+    """How the registry changes whether a tenant is served."""
+
+    async def __call__(self, tenant_id: TenantId, reason: str, *, write: Write) -> Changed: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,8 +246,7 @@ class TenantAdmin:
 
     async def get(self, request: web.Request, _actor: Principal) -> web.StreamResponse:
         """Answer with one tenant."""
-        with known():
-            return self._shown(await self.registry.read(tenant_of(request)))
+        return self._shown(await tenant_in(request, self.registry))
 
     async def patch(self, request: web.Request, actor: Principal) -> web.StreamResponse:
         """Change what is named of a tenant."""
@@ -265,38 +261,28 @@ class TenantAdmin:
 
     async def suspend(self, request: web.Request, actor: Principal) -> web.StreamResponse:
         """Refuse a tenant from now on."""
-        tenant_id = tenant_of(request)
-        asked = await read_body(ReasonRequest, request)
-        write = self._writing(request, actor, "tenant.suspend", asked.reason)
-        with known():
-            changed = await self.registry.suspend(tenant_id, asked.reason, write=write)
-        return self._shown(changed.after)
+        return await self._turn(request, actor, "suspend", self.registry.suspend)
 
     async def reinstate(self, request: web.Request, actor: Principal) -> web.StreamResponse:
         """Serve a tenant again."""
-        tenant_id = tenant_of(request)
-        asked = await read_body(ReasonRequest, request)
-        write = self._writing(request, actor, "tenant.reinstate", asked.reason)
-        with known():
-            changed = await self.registry.reinstate(tenant_id, asked.reason, write=write)
-        return self._shown(changed.after)
+        return await self._turn(request, actor, "reinstate", self.registry.reinstate)
 
     async def delete(self, request: web.Request, actor: Principal) -> web.StreamResponse:
         """Refuse a tenant from now on, for good unless it is restored."""
-        tenant_id = tenant_of(request)
-        asked = read(ReasonRequest, dict(request.query))
-        write = self._writing(request, actor, "tenant.delete", asked.reason)
-        with known():
-            changed = await self.registry.delete(tenant_id, asked.reason, write=write)
-        return self._shown(changed.after)
+        return await self._turn(request, actor, "delete", self.registry.delete)
 
     async def restore(self, request: web.Request, actor: Principal) -> web.StreamResponse:
         """Make a deleted tenant what it was."""
+        return await self._turn(request, actor, "restore", self.registry.restore)
+
+    async def _turn(self, request: web.Request, actor: Principal, verb: str, turn: _Turn) -> web.StreamResponse:
         tenant_id = tenant_of(request)
-        asked = await read_body(ReasonRequest, request)
-        write = self._writing(request, actor, "tenant.restore", asked.reason)
+        # A DELETE has no body: its query says why.
+        by_query = request.method == "DELETE"
+        asked = read(ReasonRequest, dict(request.query)) if by_query else await read_body(ReasonRequest, request)
+        write = self._writing(request, actor, f"tenant.{verb}", asked.reason)
         with known():
-            changed = await self.registry.restore(tenant_id, asked.reason, write=write)
+            changed = await turn(tenant_id, asked.reason, write=write)
         return self._shown(changed.after)
 
     def _writing(self, request: web.Request, actor: Principal, operation: str, reason: str) -> Write:

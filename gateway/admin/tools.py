@@ -15,7 +15,7 @@ from aiohttp import web
 from boto3.dynamodb.conditions import Attr, ConditionBase
 from pydantic import JsonValue
 
-from gateway.admin.paths import TENANT, known, tenant_of
+from gateway.admin.paths import REASON, TENANT, tenant_in
 from gateway.admin.schemas import ReasonRequest
 from gateway.admin.tool_schemas import (
     TOOL_PATTERN,
@@ -29,10 +29,9 @@ from gateway.admin.tool_schemas import (
 from gateway.admin.trail import Act, AdminTrail
 from gateway.cursors import decode, encode, limit_of
 from gateway.errors import FieldFault, FieldsInvalidError, NotFoundError
-from gateway.fields import LINE_PATTERN, read, read_body
+from gateway.fields import read, read_body
 from gateway.operations import CURSOR, LIMIT, Answer, Content, Operation, Parameter, answer
 from gateway.routes.answers import json_answer
-from tenancy import tables
 from tenancy.chain import PLATFORM
 from tenancy.clock import Clock
 from tenancy.context import Principal
@@ -41,7 +40,7 @@ from tenancy.errors import ConditionFailedError, ToolChangedError
 from tenancy.ids import TenantId
 from tenancy.platform_acts import PlatformActs
 from tenancy.registry import TenantRegistry
-from tenancy.steps import DeleteStep, PutStep
+from tenancy.steps import NEW, DeleteStep, PutStep
 from tenancy.tiers import Tier
 from tenancy.tools import ToolRegistry, may
 
@@ -77,14 +76,6 @@ _NAME: Final = Parameter(
     "A tool's name.",
     {"type": "string", "pattern": TOOL_PATTERN, "minLength": 1, "maxLength": 64},
     _TOOL.name,
-)
-_REASON: Final = Parameter(
-    "reason",
-    "query",
-    "Why, for the audit trail.",
-    {"type": "string", "pattern": LINE_PATTERN, "minLength": 1, "maxLength": 500},
-    "trial is over",
-    required=True,
 )
 LIST: Final = Operation(
     "GET",
@@ -154,7 +145,7 @@ RESET: Final = Operation(
     "Leave a tool to the tenant's tier again",
     "What was granted to or withheld from the tenant is no more.",
     (Answer(204, "Its tier decides."),),
-    parameters=(TENANT, _NAME, _REASON),
+    parameters=(TENANT, _NAME, REASON),
     problems=(NotFoundError(), FieldsInvalidError([FieldFault("/reason", "Field required")]), ToolChangedError()),
 )
 # What says which one it is, and how often it was changed, is not told as a change.
@@ -204,7 +195,7 @@ class ToolAdmin:
 
     async def of_tenant(self, request: web.Request, _actor: Principal) -> web.StreamResponse:
         """Answer with a page of all tools as a tenant may call them."""
-        tenant = await self._tenant(request)
+        tenant = await tenant_in(request, self.registry)
         found, exceptions = await self.tools.registered(), await self.tools.exceptions(tenant.tenant_id)
         page, more = _page(request, tenant.tenant_id, sorted(found))
         views = tuple(_view(tenant, found[name], exceptions.get(name)) for name in page)
@@ -213,7 +204,7 @@ class ToolAdmin:
     async def exempt(self, request: web.Request, actor: Principal) -> web.StreamResponse:
         """Grant a tool to a tenant, or withhold it."""
         asked = await read_body(ToolExceptionRequest, request)
-        tenant, tool = await self._tenant(request), await self._tool(request)
+        tenant, tool = await tenant_in(request, self.registry), await self._tool(request)
         seen = (await self.tools.exceptions(tenant.tenant_id)).get(tool.name)
         new = ToolOverride(
             tenant_id=tenant.tenant_id,
@@ -229,7 +220,7 @@ class ToolAdmin:
     async def reset(self, request: web.Request, actor: Principal) -> web.StreamResponse:
         """Leave a tool to the tenant's tier."""
         asked = read(ReasonRequest, dict(request.query))
-        tenant, name = await self._tenant(request), request.match_info["tool"]
+        tenant, name = await tenant_in(request, self.registry), request.match_info["tool"]
         seen = (await self.tools.exceptions(tenant.tenant_id)).get(name)
         if seen is None:
             raise NotFoundError
@@ -255,10 +246,6 @@ class ToolAdmin:
             raise ToolChangedError from None
         await self.tools.announce_exceptions(tenant_id)
 
-    async def _tenant(self, request: web.Request) -> Tenant:
-        with known():
-            return await self.registry.read(tenant_of(request))
-
     async def _tool(self, request: web.Request) -> Tool:
         found = (await self.tools.registered()).get(request.match_info["tool"])
         if found is None:
@@ -272,7 +259,7 @@ def _view(tenant: Tenant, tool: Tool, override: ToolOverride | None) -> TenantTo
 
 
 def _unchanged(seen: ToolOverride | None) -> ConditionBase:
-    return Attr(tables.PARTITION_KEY).not_exists() if seen is None else Attr("allowed").eq(seen.allowed)
+    return NEW if seen is None else Attr("allowed").eq(seen.allowed)
 
 
 def _page(request: web.Request, owner: TenantId, names: Sequence[str]) -> tuple[Sequence[str], str | None]:

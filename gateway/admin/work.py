@@ -10,7 +10,7 @@ from typing import Final
 from aiohttp import web
 
 from gateway.access import PrincipalHandler, TenantHandler
-from gateway.admin.paths import TENANT, known, tenant_of
+from gateway.admin.paths import TENANT, tenant_in
 from gateway.admin.schemas import ReasonRequest
 from gateway.admin.trail import Act, AdminTrail
 from gateway.fields import read_body
@@ -87,5 +87,4 @@ class WorkAdmin:
         return act
 
     async def _context(self, request: web.Request, actor: Principal) -> TenantContext:
-        with known():
-            return TenantContext(await self.registry.read(tenant_of(request)), actor)
+        return TenantContext(await tenant_in(request, self.registry), actor)

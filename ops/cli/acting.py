@@ -2,8 +2,10 @@
 
 import sys
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated
 
+import orjson
 import typer
 from pydantic import JsonValue
 
@@ -15,7 +17,7 @@ Reason = Annotated[str, typer.Option(help="Why, for the audit log.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what would be asked of the API, and ask nothing.")]
 Yes = Annotated[bool, typer.Option("--yes", help="Do it without asking back.")]
 
-__all__ = ["DryRun", "Output", "Reason", "Yes", "act", "agreed", "asked", "delete"]
+__all__ = ["DryRun", "Output", "Reason", "Yes", "act", "agreed", "asked", "delete", "told_in"]
 
 
 def agreed(what: str, name: str, *, yes: bool) -> None:
@@ -36,6 +38,19 @@ def act(method: str, path: str, body: dict[str, JsonValue], output: Format, *, d
         print_json(asked(method, path, body))
         return
     print_item(connected().call(method, path, body=body), output)
+
+
+def told_in(file: Path) -> dict[str, JsonValue]:
+    """Return the JSON object a file holds; ends the command where it holds none."""
+    try:
+        told = orjson.loads(file.read_bytes())
+    except orjson.JSONDecodeError as error:
+        complain(f"{file} is no JSON: {error}")
+        raise typer.Exit(ExitCode.USAGE) from None
+    if not isinstance(told, dict):
+        complain(f"{file} holds no JSON object")
+        raise typer.Exit(ExitCode.USAGE)
+    return told
 
 
 def asked(method: str, path: str, body: Mapping[str, JsonValue]) -> JsonValue:

@@ -9,7 +9,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from http import HTTPStatus
 from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection
-from typing import Final, Never
+from typing import Final, Never, TypeAlias
 from urllib.parse import urlencode, urlsplit
 
 import orjson
@@ -36,6 +36,8 @@ _EXITS: Final = {
     HTTPStatus.CONFLICT: ExitCode.CONFLICT,
     HTTPStatus.UNPROCESSABLE_ENTITY: ExitCode.USAGE,
 }
+# What a request's query says; what is None it does not say.
+Query: TypeAlias = Mapping[str, str | None]
 _JSON: Final = TypeAdapter[JsonValue](JsonValue)
 
 
@@ -61,15 +63,13 @@ class AdminApi:
     # What to do where the token is refused.
     advice: str = ""
 
-    def call(
-        self, method: str, path: str, *, body: JsonValue = None, query: Mapping[str, str] | None = None
-    ) -> JsonValue:
+    def call(self, method: str, path: str, *, body: JsonValue = None, query: Query | None = None) -> JsonValue:
         """Return the answer's JSON, None where it has none; ends the command with a sentence and a code otherwise."""
         with self._asked(method, path, body, query) as answer:
             content = self._read(answer)
         return _JSON.validate_json(content) if content else None
 
-    def items(self, path: str, query: Mapping[str, str] | None = None, *, most: int | None = None) -> list[JsonValue]:
+    def items(self, path: str, query: Query | None = None, *, most: int | None = None) -> list[JsonValue]:
         """Return what a list holds, page by page, up to `most`."""
         found: list[JsonValue] = []
         wanted = dict(query or {}) | {"limit": str(min(most or _PAGE, _PAGE))}
@@ -84,16 +84,14 @@ class AdminApi:
                 return found[:most]
             wanted["cursor"] = cursor
 
-    def download(self, path: str, sink: Callable[[bytes], object], query: Mapping[str, str] | None = None) -> None:
+    def download(self, path: str, sink: Callable[[bytes], object], query: Query | None = None) -> None:
         """Hand an answer's bytes to `sink` as they come; ends the command as `call` does."""
         with self._asked("GET", path, None, query) as answer:
             while piece := self._read(answer, _PIECE_BYTES):
                 sink(piece)
 
     @contextmanager
-    def _asked(
-        self, method: str, path: str, body: JsonValue, query: Mapping[str, str] | None
-    ) -> Iterator[HTTPResponse]:
+    def _asked(self, method: str, path: str, body: JsonValue, query: Query | None) -> Iterator[HTTPResponse]:
         """Hold a good answer open for the block; ends the command where there is none."""
         headers = {"Authorization": f"Bearer {self.token.get_secret_value()}"}
         if body is not None:
@@ -101,7 +99,8 @@ class AdminApi:
         if method == "POST":
             # Should the answer be lost on the way, what was asked is not done twice.
             headers["Idempotency-Key"] = secrets.token_hex(16)
-        target = "/v1/admin" + path + (f"?{urlencode(query)}" if query else "")
+        said = {name: value for name, value in (query or {}).items() if value is not None}
+        target = "/v1/admin" + path + (f"?{urlencode(said)}" if said else "")
         with ExitStack() as held:
             with self._reaching():
                 connection, prefix = held.enter_context(_connected(self.gateway))

@@ -5,12 +5,10 @@ from pathlib import Path
 from typing import Annotated, Final
 from urllib.parse import quote
 
-import orjson
 import typer
 
-from ops.cli.acting import DryRun, Output, Reason, Yes, act, agreed
+from ops.cli.acting import DryRun, Output, Reason, Yes, act, agreed, told_in
 from ops.cli.admin_api import connected
-from ops.cli.errors import ExitCode, complain
 from ops.cli.printing import Format, print_item, print_items
 
 app = typer.Typer(
@@ -83,15 +81,7 @@ def register(
 
     Example: lockgate agent register echo-agent-1.1.0.json --reason "release of May"
     """
-    try:
-        told = orjson.loads(file.read_bytes())
-    except orjson.JSONDecodeError as error:
-        complain(f"{file} is no JSON: {error}")
-        raise typer.Exit(ExitCode.USAGE) from None
-    if not isinstance(told, dict):
-        complain(f"{file} holds no JSON object")
-        raise typer.Exit(ExitCode.USAGE)
-    act("POST", "/agents", told | {"reason": reason}, output, dry_run=dry_run)
+    act("POST", "/agents", told_in(file) | {"reason": reason}, output, dry_run=dry_run)
 
 
 @app.command()
@@ -142,8 +132,7 @@ def disable(
 
     Example: lockgate agent disable echo-agent 1.0.0 --reason "leaks its prompt" --yes
     """
-    if not dry_run:
-        agreed(f"{agent} {version} will be invoked by nobody any more, its conversations end", agent, yes=yes)
+    agreed(f"{agent} {version} will be invoked by nobody any more, its conversations end", agent, yes=yes or dry_run)
     act("POST", _path(agent, version, "disable"), {"reason": reason}, output, dry_run=dry_run)
 
 

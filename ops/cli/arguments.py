@@ -1,4 +1,4 @@
-"""What commands of several nouns name: tenants."""
+"""What commands of several nouns name: tenants, and which part of a list."""
 
 from typing import Annotated
 
@@ -18,3 +18,5 @@ def _id(text: str) -> str:
 
 
 Id = Annotated[str, typer.Argument(parser=_id, metavar="TENANT", help="The tenant's id.")]
+Standing = Annotated[str | None, typer.Option("--status", help="Only those that stand so, as running.")]
+Most = Annotated[int, typer.Option("--limit", min=1, help="How many at most.")]

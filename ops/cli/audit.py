@@ -10,6 +10,7 @@ import typer
 from pydantic import JsonValue
 
 from ops.cli.admin_api import connected
+from ops.cli.arguments import Most
 from ops.cli.errors import ExitCode, complain
 from ops.cli.printing import Format, Output, print_items, print_json
 
@@ -35,7 +36,6 @@ Actor = Annotated[str | None, typer.Option(help="Who did it.")]
 What = Annotated[str | None, typer.Option("--operation", help="What was done, as tenant.suspend.")]
 From = Annotated[str | None, typer.Option("--from", help="The first moment, as 2025-06-01T00:00:00Z.")]
 To = Annotated[str | None, typer.Option(help="The first moment that is not of it.")]
-Most = Annotated[int, typer.Option("--limit", min=1, help="How many at most.")]
 File = Annotated[
     Path | None, typer.Option("--file", dir_okay=False, help="An export made before, instead of the log as it is now.")
 ]
@@ -56,7 +56,7 @@ def list_(
 
     Example: lockgate audit list --tenant globex --operation tenant.suspend
     """
-    query = _query(tenant=tenant, actor=actor, operation=operation, from_=from_, to=to)
+    query = {"tenant": tenant, "actor": actor, "operation": operation, "from": from_, "to": to}
     print_items(connected().items("/audit", query, most=limit), _COLUMNS, output)
 
 
@@ -75,7 +75,7 @@ def refusals(
 
     Example: lockgate audit refusals --tenant globex -o ndjson
     """
-    query = _query(tenant=tenant, actor=actor, operation=operation, from_=from_, to=to)
+    query = {"tenant": tenant, "actor": actor, "operation": operation, "from": from_, "to": to}
     print_items(connected().items("/security-events", query, most=limit), _COLUMNS, output)
 
 
@@ -89,7 +89,7 @@ def export(
 
     Example: lockgate audit export --file audit.ndjson
     """
-    query = _query(tenant=tenant)
+    query = {"tenant": tenant}
     if file is None:
         connected().download("/audit/export", sys.stdout.buffer.write, query)
         return
@@ -108,7 +108,7 @@ def verify(*, tenant: Whose = None, file: File = None, output: Output = Format.T
 
     held = bytearray()
     if file is None:
-        connected().download("/audit/export", held.extend, _query(tenant=tenant))
+        connected().download("/audit/export", held.extend, {"tenant": tenant})
     else:
         held += file.read_bytes()
     proof = proven(_lines(bytes(held)))
@@ -134,7 +134,3 @@ def _lines(held: bytes) -> Iterator[dict[str, JsonValue]]:
             complain(f"line {number} is no JSON object: this is no whole export")
             raise typer.Exit(ExitCode.UNVERIFIED)
         yield loaded
-
-
-def _query(**said: str | None) -> dict[str, str]:
-    return {name.rstrip("_"): value for name, value in said.items() if value is not None}

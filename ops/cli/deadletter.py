@@ -60,6 +60,5 @@ def purge(
 
     Example: lockgate deadletter purge globex job_01jd3k5m7p9q1r3s5t7v9w1x3y --reason "no longer wanted" --yes
     """
-    if not dry_run:
-        agreed(f"{tenant}'s {job} will not be redriven any more", tenant, yes=yes)
+    agreed(f"{tenant}'s {job} will not be redriven any more", tenant, yes=yes or dry_run)
     act("POST", path_of(tenant, job, "purge"), {"reason": reason}, output, dry_run=dry_run)

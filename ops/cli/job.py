@@ -7,7 +7,7 @@ import typer
 
 from ops.cli.acting import DryRun, Output, Reason, act
 from ops.cli.admin_api import connected
-from ops.cli.arguments import Id
+from ops.cli.arguments import Id, Most, Standing
 from ops.cli.printing import Format, print_item
 from ops.cli.watching import Watch, show_items
 
@@ -35,8 +35,8 @@ Job = Annotated[str, typer.Argument(metavar="JOB", help="Its id, job_…")]
 def list_(
     tenant: Id,
     *,
-    status: Annotated[str | None, typer.Option(help="Only those that stand so, as running.")] = None,
-    limit: Annotated[int, typer.Option(min=1, help="How many at most.")] = 50,
+    status: Standing = None,
+    limit: Most = 50,
     watch: Watch = False,
     output: Output = Format.TABLE,
 ) -> None:
@@ -44,7 +44,7 @@ def list_(
 
     Example: lockgate job list globex --status running -o ndjson
     """
-    query = {} if status is None else {"status": status}
+    query = {"status": status}
     show_items(f"/tenants/{quote(tenant)}/jobs", _COLUMNS, output, watch=watch, query=query, most=limit)
 
 

@@ -41,8 +41,7 @@ def list_(
 
     Example: lockgate key list globex --prefix lg_live_4t8kq2zn
     """
-    query = {} if prefix is None else {"prefix": prefix}
-    print_items(connected().items(_path(tenant), query), _COLUMNS, output)
+    print_items(connected().items(_path(tenant), {"prefix": prefix}), _COLUMNS, output)
 
 
 @app.command()
@@ -100,8 +99,7 @@ def revoke(
 
     Example: lockgate key revoke globex key_01jd3k5m7p9q1r3s5t7v9w1x3y --reason leaked --yes
     """
-    if not dry_run:
-        agreed(f"{tenant}'s key {key} will open nothing any more", tenant, yes=yes)
+    agreed(f"{tenant}'s key {key} will open nothing any more", tenant, yes=yes or dry_run)
     act("POST", _path(tenant, key, "revoke"), {"reason": reason}, output, dry_run=dry_run)
 
 

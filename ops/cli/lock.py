@@ -102,8 +102,7 @@ def steal(
 
     Example: lockgate lock steal failover --reason "her laptop is gone" --yes
     """
-    if not dry_run:
-        agreed(f"whoever holds {lock} is shut out", lock, yes=yes)
+    agreed(f"whoever holds {lock} is shut out", lock, yes=yes or dry_run)
     act("POST", path(lock, "steal"), {"reason": reason}, output, dry_run=dry_run)
 
 

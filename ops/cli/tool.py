@@ -4,13 +4,11 @@ from pathlib import Path
 from typing import Annotated, Final
 from urllib.parse import quote
 
-import orjson
 import typer
 
-from ops.cli.acting import DryRun, Output, Reason, act, delete
+from ops.cli.acting import DryRun, Output, Reason, act, delete, told_in
 from ops.cli.admin_api import connected
 from ops.cli.arguments import Id
-from ops.cli.errors import ExitCode, complain
 from ops.cli.printing import Format, print_item, print_items
 
 app = typer.Typer(
@@ -80,15 +78,7 @@ def register(
 
     Example: lockgate tool register search search.json --reason "a new tool"
     """
-    try:
-        told = orjson.loads(file.read_bytes())
-    except orjson.JSONDecodeError as error:
-        complain(f"{file} is no JSON: {error}")
-        raise typer.Exit(ExitCode.USAGE) from None
-    if not isinstance(told, dict):
-        complain(f"{file} holds no JSON object")
-        raise typer.Exit(ExitCode.USAGE)
-    body = told | {"reason": reason} | ({} if version is None else {"version": version})
+    body = told_in(file) | {"reason": reason} | ({} if version is None else {"version": version})
     act("PUT", f"/tools/{quote(tool, safe='')}", body, output, dry_run=dry_run)
 
 

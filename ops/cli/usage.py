@@ -50,7 +50,7 @@ def show(
 
     Example: lockgate usage show globex --from 2026-05-01 --to 2026-05-31 --group-by agent
     """
-    query = {"groupBy": group_by} | {name: day for name, day in (("from", first), ("to", last)) if day is not None}
+    query = {"groupBy": group_by, "from": first, "to": last}
     columns = {
         heading: place
         for heading, place in _COLUMNS.items()

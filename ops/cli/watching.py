@@ -1,13 +1,13 @@
 """Looking again and again: what a verb shows, shown whenever it changes, until Ctrl-C."""
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Annotated, Final
 
 import typer
 from rich.console import Console
 
-from ops.cli.admin_api import connected
+from ops.cli.admin_api import Query, connected
 from ops.cli.printing import Columns, Format, items_text
 from tenancy.clock import SystemClock
 
@@ -41,7 +41,7 @@ def show_items(
     output: Format,
     *,
     watch: bool,
-    query: Mapping[str, str] | None = None,
+    query: Query | None = None,
     most: int | None = None,
 ) -> None:
     """Show a list of the Admin API; with `watch` whenever it changes."""

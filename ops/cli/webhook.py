@@ -7,7 +7,7 @@ import typer
 
 from ops.cli.acting import DryRun, Output, Reason, act
 from ops.cli.admin_api import connected
-from ops.cli.arguments import Id
+from ops.cli.arguments import Id, Most
 from ops.cli.printing import Format, print_item, print_items
 from ops.cli.watching import Watch, show_items
 
@@ -54,7 +54,7 @@ def deliveries(
     webhook: Webhook,
     *,
     status: Annotated[str | None, typer.Option(help="Only those that stand so: pending, delivered, failed.")] = None,
-    limit: Annotated[int, typer.Option(min=1, help="How many at most.")] = 50,
+    limit: Most = 50,
     watch: Watch = False,
     output: Output = Format.TABLE,
 ) -> None:
@@ -62,7 +62,7 @@ def deliveries(
 
     Example: lockgate webhook deliveries globex wh_01jd3k5m7p9q1r3s5t7v9w1x3y --status failed
     """
-    query = {} if status is None else {"status": status}
+    query = {"status": status}
     show_items(_path(tenant, webhook, "deliveries"), _SENT, output, watch=watch, query=query, most=limit)
 
 

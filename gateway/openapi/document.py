@@ -9,10 +9,13 @@ from pydantic import BaseModel, JsonValue
 from gateway.openapi.headers import EVERY_REQUEST, HEADERS, TENANT, carried, taken
 from gateway.openapi.models import Json, Models, json_of
 from gateway.openapi.refusals import Refusals
+from gateway.openapi.sharing import Shared
 from gateway.operations import TAGS, Answer, Content, Operation, Parameter
 from gateway.problem_schemas import ProblemView
 from tenancy.context import Role
 
+# What refuses begins here.
+_REFUSED: Final = "400"
 PARAMETER_REF: Final = "#/components/parameters/"
 _INFO: Final[Json] = {
     "title": "Lockgate",
@@ -55,10 +58,14 @@ _SCHEMES: Final[Json] = {
 
 def document(operations: Iterable[Operation]) -> Json:
     """Describe the operations."""
-    models, refusals, paths = Models(), Refusals(), dict[str, Json]()
+    models, refusals, shared, paths = Models(), Refusals(), Shared(), dict[str, Json]()
     models.refer(ProblemView, "serialization")
     for operation in operations:
-        paths.setdefault(operation.path, {})[operation.method.lower()] = _operation(operation, models, refusals)
+        shown, answers = _operation(operation, models), _answers(operation, models, refusals)
+        shown["responses"] = {
+            status: answer if status < _REFUSED else shared.refer(status, answer) for status, answer in answers.items()
+        }
+        paths.setdefault(operation.path, {})[operation.method.lower()] = shown
     used = {tag for path in paths.values() for shown in path.values() for tag in _tags(shown)}
     return {
         "openapi": "3.1.0",
@@ -70,6 +77,7 @@ def document(operations: Iterable[Operation]) -> Json:
         "components": {
             "schemas": models.schemas,
             "parameters": {parameter.name: _parameter(parameter) for parameter in (*EVERY_REQUEST, TENANT)},
+            "responses": shared.responses,
             "headers": dict(HEADERS),
             "examples": refusals.examples,
             "securitySchemes": {**_SCHEMES, "toolToken": _TOOL_TOKEN},
@@ -82,7 +90,7 @@ def written(described: Json) -> bytes:
     return orjson.dumps(described, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
 
 
-def _operation(operation: Operation, models: Models, refusals: Refusals) -> Json:
+def _operation(operation: Operation, models: Models) -> Json:
     roles: list[JsonValue] = [] if operation.role is None else [operation.role.value]
     shown: Json = {
         "operationId": operation.id,
@@ -99,16 +107,20 @@ def _operation(operation: Operation, models: Models, refusals: Refusals) -> Json
     if operation.body is not None:
         content = _contents((operation.body,), models, read=True)
         shown["requestBody"] = {"required": not operation.body_optional, "content": content}
+    return shown
+
+
+def _answers(operation: Operation, models: Models, refusals: Refusals) -> dict[str, Json]:
     answers = {str(answer.status): _answer(operation, answer, models) for answer in operation.answers}
-    responses = {**answers, **refusals.of(operation)}
+    found = answers | refusals.of(operation)
     for answer in operation.also:
-        responses[str(answer.status)] = _beside(responses.get(str(answer.status)), _answer(operation, answer, models))
-    return shown | {"responses": dict(sorted(responses.items()))}
+        found[str(answer.status)] = _beside(found.get(str(answer.status)), _answer(operation, answer, models))
+    return dict(sorted(found.items()))
 
 
-def _beside(refusal: JsonValue, answer: Json) -> Json:
+def _beside(refusal: Json | None, answer: Json) -> Json:
     """Describe an answer that has the status of problem documents too, where there are any."""
-    if not isinstance(refusal, dict):
+    if refusal is None:
         return answer
     return refusal | {part: _merged(refusal.get(part), answer.get(part)) for part in ("headers", "content")}
 

@@ -79,13 +79,16 @@ def _operation(method: str, path: str, operation: Json, components: Json) -> str
     badges = "".join(f'<span class="role">{need}</span>' for need in needs)
     own = [members(parameter) for parameter in elements(operation["parameters"]) if "$ref" not in members(parameter)]
     body = members(members(operation.get("requestBody")).get("content"))
-    answers = members(operation["responses"]).items()
+    answers = (
+        _answer(status, _resolved(answer, components), components)
+        for status, answer in members(operation["responses"]).items()
+    )
     return (
         f'<article id="{text(operation["operationId"])}"><h3>{text(operation["summary"])}</h3>'
         f'<div class="way"><span class="verb {method}">{method.upper()}</span><span>{text(path)}</span>{badges}</div>'
         f"<p>{prose(operation['description'])}</p>"
         f"{'<h4>Takes</h4>' if own or body else ''}{_parameters(own)}{_bodies(body, components)}"
-        f"<h4>Answers</h4>{''.join(_answer(status, members(answer), components) for status, answer in answers)}"
+        f"<h4>Answers</h4>{''.join(answers)}"
         "</article>"
     )
 
@@ -119,15 +122,17 @@ def _bodies(contents: Json, components: Json) -> str:
 
 def _body(media_type: str, content: Json, components: Json) -> str:
     schema = members(content["schema"])
-    shown = "".join(_example(members(example), components) for example in members(content["examples"]).values())
+    shown = "".join(code(_resolved(example, components)["value"]) for example in members(content["examples"]).values())
     return f"<p><code>{text(media_type)}</code> {kind(schema)}<br>{prose(schema.get('description'))}</p>{shown}"
 
 
-def _example(example: Json, components: Json) -> str:
-    reference = example.get("$ref")
-    if isinstance(reference, str):
-        example = members(members(components["examples"])[reference.rsplit("/", 1)[-1]])
-    return code(example["value"])
+def _resolved(part: JsonValue, components: Json) -> Json:
+    """Follow a reference into the components."""
+    reference = members(part).get("$ref")
+    if not isinstance(reference, str):
+        return members(part)
+    group, name = reference.split("/")[-2:]
+    return members(members(components[group])[name])
 
 
 def _models(components: Json) -> str:

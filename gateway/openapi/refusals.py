@@ -97,7 +97,7 @@ class Refusals:
         """Every shared example so far, by name."""
         return dict(sorted(self._examples.items()))
 
-    def of(self, operation: Operation) -> Json:
+    def of(self, operation: Operation) -> dict[str, Json]:
         """Return the responses that refuse, by status."""
         by_status: dict[int, dict[str, Problem]] = {}
         for problem in map(problem_of, _errors_of(operation)):

@@ -45,6 +45,11 @@ def resolved(part: Json) -> Json:
     return part
 
 
+def responses(operation: Json) -> dict[str, Json]:
+    """Return an operation's answers by status."""
+    return {status: resolved(answer) for status, answer in operation["responses"].items()}
+
+
 def described() -> Iterator[tuple[str, str, Json]]:
     """Yield (method, path, operation) of every operation."""
     for path, methods in DOCUMENT["paths"].items():
@@ -59,7 +64,7 @@ def examples() -> Iterator[Example]:
         for parameter in map(resolved, operation["parameters"]):
             yield Example(f"{place} {parameter['name']}", parameter["example"], parameter["schema"])
         yield from _of_contents(f"{place} takes", operation.get("requestBody", {}))
-        for status, answer in operation["responses"].items():
+        for status, answer in responses(operation).items():
             yield from _of_contents(f"{place} {status}", answer)
             for name, header in answer["headers"].items():
                 yield Example(f"{place} {status} {name}", resolved(header)["example"], resolved(header)["schema"])
@@ -68,7 +73,7 @@ def examples() -> Iterator[Example]:
 def problems() -> Iterator[tuple[str, str, Json]]:
     """Yield (where, status, problem document) of every problem that is described."""
     for method, path, operation in described():
-        for status, answer in operation["responses"].items():
+        for status, answer in responses(operation).items():
             content = answer.get("content", {}).get("application/problem+json", {})
             for example in content.get("examples", {}).values():
                 yield f"{method} {path}", status, resolved(example)["value"]

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Final
 
 from aiohttp import web
@@ -154,6 +155,11 @@ def _admin(route: AdminRoute) -> Route:
     return platform(route.role, route.operation, lambda parts: route.handler(parts.admin))
 
 
+@cache
+def _papers() -> openapi.Papers:
+    return openapi.Papers.of(operations())
+
+
 ROUTES: Final[tuple[Route, ...]] = (
     public(health.GET, lambda _: health.get_health),
     principal(me.GET, lambda parts: MeRoutes(parts.access, parts.budgets).get),
@@ -200,8 +206,8 @@ ROUTES: Final[tuple[Route, ...]] = (
     agent(tool_tokens.RENEW, lambda parts: _tools(parts).renew),
     public(tool_tokens.KEYS, lambda parts: _tools(parts).keys),
     *map(_admin, ADMIN_ROUTES),
-    public(openapi.DOCUMENT, lambda _: openapi.described(operations()).get),
-    public(openapi.PAGE, lambda _: openapi.shown(operations()).get),
+    public(openapi.DOCUMENT, lambda _: _papers().document.get),
+    public(openapi.PAGE, lambda _: _papers().page.get),
 )
 
 

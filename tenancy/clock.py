@@ -39,3 +39,11 @@ class SystemClock:
     async def sleep(self, seconds: float) -> None:
         """Return after this many seconds."""
         await asyncio.sleep(seconds)
+
+
+def pause(seconds: float) -> None:
+    """Return after this many seconds of the machine's clock: for programs without an event loop.
+
+    Ctrl-C ends it at once, and leaves nothing half torn down as it may where a loop is run only to wait.
+    """
+    time.sleep(seconds)

@@ -3,7 +3,7 @@
 They start when the first test asks for them and end with the process. Isolation between tests is by tenant: tables
 are made once per process (making them takes a second), and `tenant_id` gives every test tenants nobody else has.
 A test of what spans tenants (bindings, agents, the sweeper's index) that cannot pick unique names asks for
-`fresh_aws`, which has tables of its own. Redis is emptied before each test that asks for it.
+`fresh_aws`, which has tables and a bucket of its own. Redis is emptied before each test that asks for it.
 
 `--store dynamodb-local` has DynamoDB served by AWS's own build instead (and S3 by the embedded server still).
 """
@@ -12,12 +12,15 @@ import asyncio
 import secrets
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import aioboto3
+import botocore.session
 import pytest
+from aiohttp import web_app
 from hypothesis import HealthCheck, settings
 from redis.asyncio import Redis
 
@@ -109,6 +112,21 @@ def dynamodb_url(
     parts_loop.run(stop(process))
 
 
+@pytest.fixture(scope="session", autouse=True)
+def aws_models() -> Iterator[None]:
+    """Have AWS's service models read once: a gateway reads them once in its life, but tests build hundreds."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(botocore.session, "create_loader", cache(botocore.session.create_loader))
+        yield
+
+
+@pytest.fixture(autouse=True)
+def forgotten_apps() -> Iterator[None]:
+    """Let go of the apps a test built: aiohttp remembers the handlers of the last thousand requests' routes."""
+    yield
+    web_app._cached_build_middleware.cache_clear()
+
+
 @pytest.fixture(scope="session")
 def aws_session() -> aioboto3.Session:
     """Return the session all clients come from: it reads AWS's service models once."""
@@ -140,10 +158,12 @@ async def aws(
 
 @pytest.fixture
 async def fresh_aws(aws_session: aioboto3.Session, dynamodb_url: str, store_url: str) -> AsyncIterator[Aws]:
-    """Return clients of the real store and empty tables that only this test uses (slower: about a second)."""
+    """Return clients of the real store, empty tables and a bucket that only this test uses (it takes a second)."""
     prefix = await _make_tables(aws_session, dynamodb_url, store_url)
     async with AsyncExitStack() as stack:
-        yield await clients(stack, aws_session, dynamodb_url, store_url, prefix)
+        aws = await clients(stack, aws_session, dynamodb_url, store_url, prefix)
+        await ensure_bucket(aws.s3, own := f"{prefix}data", REGION)
+        yield replace(aws, bucket=own)
 
 
 @pytest.fixture

@@ -92,11 +92,18 @@ class Paper:
         return response
 
 
-def described(operations: Iterable[Operation]) -> Paper:
-    """Return the document of these operations."""
-    return Paper.of(written(document(operations)), "application/json", "default-src 'none'")
+@dataclass(frozen=True, slots=True)
+class Papers:
+    """The API's description for programs, and for people."""
 
+    document: Paper
+    page: Paper
 
-def shown(operations: Iterable[Operation]) -> Paper:
-    """Return the page of these operations."""
-    return Paper.of(page(document(operations)), "text/html", POLICY)
+    @classmethod
+    def of(cls, operations: Iterable[Operation]) -> Self:
+        """Describe these operations; it takes the better part of a second."""
+        described = document(operations)
+        return cls(
+            Paper.of(written(described), "application/json", "default-src 'none'"),
+            Paper.of(page(described), "text/html", POLICY),
+        )

@@ -3,7 +3,6 @@
 Elsewhere CloudWatch evaluates the same catalogue.
 """
 
-import asyncio
 from collections.abc import Sequence
 from typing import Annotated, Final
 
@@ -19,7 +18,7 @@ from ops.cli.printing import Format, Output, drawn, items_text, print_items, tab
 from ops.cli.watching import Watch
 from ops.cli.watching import show as again
 from ops.devstack.control import Request
-from tenancy.clock import SystemClock
+from tenancy.clock import SystemClock, pause
 
 app = typer.Typer(
     name="alarms",
@@ -123,7 +122,7 @@ def wait(
         if clock.monotonic() >= until_s:
             complain(f"{alarm} {'still rings' if silent else 'is still silent'} after {timeout_s:g} s")
             raise typer.Exit(ExitCode.TIMED_OUT)
-        asyncio.run(clock.sleep(_LOOK_S))
+        pause(_LOOK_S)
 
 
 @app.command()

@@ -4,7 +4,6 @@ A switch is made under the failover lock, which is renewed until every gateway p
 region, and given back in any case.
 """
 
-import asyncio
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,7 +20,7 @@ from ops.cli.lock import Held, held, path
 from ops.cli.printing import Format, item_text, print_item, print_json
 from ops.cli.watching import Watch
 from ops.cli.watching import show as again
-from tenancy.clock import Clock, SystemClock
+from tenancy.clock import Clock, SystemClock, pause
 
 app = typer.Typer(
     name="region",
@@ -137,7 +136,7 @@ def _followed(api: AdminApi, clock: Clock, lock: Held, timeout_s: float) -> Json
         if now_s - renewed_s >= lock.lease_seconds / _RENEWALS:
             api.call("POST", path(_LOCK, "renew"), body={"fence": lock.fence})
             renewed_s = now_s
-        asyncio.run(clock.sleep(_LOOK_S))
+        pause(_LOOK_S)
 
 
 def _say(what: str) -> None:

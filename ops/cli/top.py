@@ -20,7 +20,7 @@ from ops.devstack.control import Request
 from ops.devstack.ports import HOST
 from ops.look import Look, RegionLook, Sessions, TenantLook, looked
 from ops.settings import OperatorSettings
-from tenancy.clock import SystemClock
+from tenancy.clock import SystemClock, pause
 
 _FIRST_S: Final = 1.0
 _LOUD: Final = 5
@@ -70,7 +70,7 @@ def top(
 
 
 def _look(api: AdminApi, before: Reading, wait_s: float) -> tuple[Look, Reading]:
-    asyncio.run(SystemClock().sleep(wait_s))
+    pause(wait_s)
     now = _read()
     try:
         quota = _Quota.model_validate(api.call("GET", "/quota"))

@@ -18,6 +18,7 @@ from jobs.ticks import PAY_EVERY_S, WEBHOOKS, connect
 from jobs.worker import RunTick, TickWorker, job_line
 from ops.devstack.process import free_port, stop
 from ops.devstack.stores import start_redis
+from ops.wiring import running
 from tenancy.clock import SystemClock
 from tenancy.data_models import JobRecord, Status
 from tenancy.errors import StoreUnavailableError
@@ -176,7 +177,7 @@ async def test_a_worker_outlives_a_redis_that_is_killed_and_comes_back_empty(
     server = await start_redis(port, tmp_path / "first", tmp_path / "log")
     redis = connect(f"redis://127.0.0.1:{port}/0")
     floor = make_floor(aws, redis, SystemClock(), tenant_id(), make_agent())
-    async with working(floor):
+    async with working(floor), running(floor.ticks.run()):
         await until_status(floor, await floor.submit(), Status.SUCCEEDED)
         server.kill()
         await server.wait()
@@ -186,7 +187,6 @@ async def test_a_worker_outlives_a_redis_that_is_killed_and_comes_back_empty(
         assert (await floor.job(orphan)).status is Status.QUEUED
         server = await start_redis(port, tmp_path / "second", tmp_path / "log")
         await until_status(floor, await floor.submit(), Status.SUCCEEDED)
-        await floor.queue.enqueue(Tick(orphan.tenant_id, orphan.job_id, 0), at=floor.clock.now())
         await until_status(floor, orphan, Status.SUCCEEDED)
     await redis.aclose()
     await stop(server)

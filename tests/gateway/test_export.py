@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import secrets
 import zipfile
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -16,7 +17,7 @@ from tenancy.clock import SystemClock
 from tenancy.data_models import Status, Tenant, UsageRecord, WebhookEndpoint
 from tenancy.ids import new_invocation_id, new_webhook_id
 from tests.conftest import Aws
-from tests.gateway.whole import Whole, whole_gateway
+from tests.gateway.whole import Wanted, Whole, tenant_of, whole_gateway
 from tests.tenancy import samples
 
 pytestmark = pytest.mark.stack
@@ -148,13 +149,18 @@ async def test_a_months_state_follows_what_the_enforcer_counts(whole: Whole) -> 
     assert (free["state"], free["source"]) == ("ok", "ledger")
 
 
-async def test_every_tenants_month_is_listed_page_by_page(whole: Whole) -> None:
+async def test_every_tenants_month_is_listed_page_by_page(
+    fresh_aws: Aws, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     found: list[dict[str, object]] = []
-    query = {"limit": "1"}
-    while whole.tenant_id not in [one["tenant"] for one in found]:
-        page = await whole.act("GET", "/billing", None, **query)
-        found += page.body["items"]  # type: ignore[arg-type]
-        query["cursor"] = str(page.body.get("nextCursor"))
-    tenants = [str(one["tenant"]) for one in found]
-    assert tenants == sorted(set(tenants))
-    assert (await whole.get("/v1/admin/billing")).code == "role_missing"
+    query: dict[str, str] | None = {"limit": "1"}
+    async with whole_gateway(fresh_aws, redis_url, monkeypatch, "http://127.0.0.1:1", budget=BUDGET) as whole:
+        others = [secrets.token_hex(6) for _ in range(3)]
+        for tag in others:
+            await whole.ground.plant(tag, Wanted(budget=BUDGET))
+        while query is not None:
+            page = (await whole.act("GET", "/billing", None, **query)).body
+            found += page["items"]  # type: ignore[arg-type]
+            query = query | {"cursor": str(page["nextCursor"])} if "nextCursor" in page else None
+        assert [one["tenant"] for one in found] == sorted([whole.tenant_id, *map(tenant_of, others)])
+        assert (await whole.get("/v1/admin/billing")).code == "role_missing"

@@ -81,15 +81,15 @@ dev-reset: .venv/.installed ## forget the dev stack's data
 
 .PHONY: test
 test: install ## run every test
-	@$(BIN)/pytest -n 2 --dist loadfile
+	@$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 .PHONY: test-unit
 test-unit: .venv/.installed ## run the fast tests only
-	@$(BIN)/pytest -n 2 --dist loadfile -m "not stack"
+	@$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not stack"
 
 .PHONY: test-dynamodb-local
 test-dynamodb-local: install .venvs/dynamodb-local/.installed $(DYNAMODB_LOCAL)/node_modules/.installed ## what is kept in DynamoDB, on AWS's own build of it
-	@$(BIN)/pytest -n 2 --dist loadfile --store dynamodb-local -m stack tests/conformance tests/tenancy tests/jobs tests/webhooks
+	@$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder --store dynamodb-local -m stack tests/conformance tests/tenancy tests/jobs tests/webhooks
 
 .PHONY: lint
 lint: .venv/.installed ## ruff: every rule, and the formatting

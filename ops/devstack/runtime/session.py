@@ -110,17 +110,25 @@ class Session:
         process = self.process
         if process is None:
             return
-        if grace_s:
-            process.signal(signal.SIGTERM)
-            with contextlib.suppress(TimeoutError):
-                async with Deadline(self._clock, grace_s):
-                    await asyncio.shield(process.exited)
-        process.signal(signal.SIGKILL)
+        try:
+            if grace_s:
+                process.signal(signal.SIGTERM)
+                with contextlib.suppress(TimeoutError):
+                    async with Deadline(self._clock, grace_s):
+                        await asyncio.shield(process.exited)
+        finally:
+            # Also where who waits is told to end meanwhile: nothing outlives its session.
+            process.signal(signal.SIGKILL)
         await asyncio.shield(process.exited)
 
     async def aclose(self) -> None:
         """Let go of the connections to the process."""
         await self._http.close()
+
+    @property
+    def closed(self) -> bool:
+        """Whether the connections to the process are let go of."""
+        return self._http.closed
 
     def ask_to_end(self, reason: EndReason) -> None:
         """Let `watch` return; the first reason counts."""

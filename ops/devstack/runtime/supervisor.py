@@ -146,11 +146,13 @@ class Supervisor:
             entry.started.set_result(error)
         finally:
             gentle = reason not in {"shutdown", "failed"}
-            await session.end(self._limits.stop_grace_s if gentle else _AT_ONCE)
-            await session.aclose()
-            del self._entries[key]
-            entry.gone.set()
-            _log.info("ended runtime=%s session=%s reason=%s", key.runtime_id, key.session_id, reason)
+            try:
+                await session.end(self._limits.stop_grace_s if gentle else _AT_ONCE)
+            finally:
+                await session.aclose()
+                del self._entries[key]
+                entry.gone.set()
+                _log.info("ended runtime=%s session=%s reason=%s", key.runtime_id, key.session_id, reason)
 
     def _order(self, key: SessionKey, version: Version, code: AgentCode, endpoint_arn: str) -> ForkOrder:
         logs, home = self._state / "logs", self._state / "home"

@@ -116,6 +116,24 @@ async def test_an_agent_deaf_to_sigterm_is_killed_after_the_grace_and_meanwhile_
     assert not process_lives(pid)
 
 
+async def test_a_session_that_is_ending_when_all_is_closed_ends_at_once_and_leaves_nothing_open(
+    start: Start, clock: FakeClock
+) -> None:
+    core = await start(clock)
+    sdk = Sdk(core)
+    arn = await sdk.create("agent", "puppet")
+    pid = (await sdk.invoke(arn, "ignore-sigterm", A))["pid"]
+    session = only(core)
+    await clock.until_sleeping()
+    stop = asyncio.create_task(sdk.stop(arn, A))
+    while session.state != "ending":
+        await asyncio.sleep(0)
+    await core.supervisor.aclose()
+    await until_dead(pid)
+    assert (session.closed, gone(core)) == (True, True)
+    assert (await stop)["statusCode"] == 200
+
+
 async def test_what_an_agent_started_ends_with_its_session(sdk: Sdk) -> None:
     arn = await sdk.create("agent", "puppet")
     child = (await sdk.invoke(arn, "have-child", A))["pid"]

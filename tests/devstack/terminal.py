@@ -1,6 +1,7 @@
 """`lockgate dev up` as a user has it before them, and the other terminal."""
 
 import asyncio
+import contextlib
 import os
 import secrets
 import sys
@@ -67,9 +68,11 @@ def descendants(pid: int) -> set[int]:
     waiting = [pid]
     while waiting:
         for task in Path(f"/proc/{waiting.pop()}/task").glob("*/children"):
-            children = set(map(int, task.read_text().split())) - found
-            found |= children
-            waiting += children
+            # A process may be gone by the time it is read.
+            with contextlib.suppress(OSError):
+                children = set(map(int, task.read_text().split())) - found
+                found |= children
+                waiting += children
     return found
 
 

@@ -15,9 +15,10 @@ from gateway.errors import BodyMalformedError, FieldFault, FieldsInvalidError
 from gateway.schemas import WireModel
 
 BODY_LIMIT_BYTES: Final = 65_536
-# What people write, on one line: nothing in it can break a log or a terminal.
-_LINE: Final = r"[^\x00-\x1f\x7f-\x9f\u2028\u2029]*"
-LINE_PATTERN: Final = rf"^{_LINE}[^\s\x00-\x1f\x7f-\x9f\u2028\u2029]{_LINE}$"
+# Controls, line breaks, and what turns the direction of a text or does not show at all.
+_UNSEEN: Final = r"\x00-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u2064\u2066-\u2069\ufeff"
+# What people write, on one line: nothing in it breaks a log or a terminal, or reads as something else.
+LINE_PATTERN: Final = rf"^[^{_UNSEEN}]*[^\s{_UNSEEN}][^{_UNSEEN}]*$"
 Line = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, pattern=LINE_PATTERN)]
 
 M = TypeVar("M", bound=WireModel)

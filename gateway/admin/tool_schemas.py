@@ -1,6 +1,7 @@
 """The wire models of tools: as operators register them, and as one tenant may call them."""
 
 from typing import Annotated, Final, Literal
+from urllib.parse import urlsplit
 
 import orjson
 from pydantic import Field, JsonValue, ValidationInfo, field_validator
@@ -20,6 +21,15 @@ _URL: Final = r"https?://[^\s/?#@]+(?:[/?][^\s#]*)?"
 _FUNCTION: Final = r"arn:aws[a-z-]*:lambda:[a-z0-9-]+:[0-9]{12}:function:[A-Za-z0-9_-]{1,64}(?::[A-Za-z0-9$_-]{1,128})?"
 _TARGET: Final = rf"^(?:{_URL}|{_FUNCTION})$"
 _FUNCTIONS_BEGIN: Final = "arn:"
+
+
+def _reachable(url: str) -> bool:
+    """Tell whether a URL names something that can be connected to at all."""
+    try:
+        parts = urlsplit(url)
+        return bool(parts.hostname) and parts.port != 0 and not parts.netloc.endswith(":")
+    except ValueError:
+        return False
 
 
 def _whole(least: int, most: int) -> object:
@@ -59,6 +69,8 @@ class ToolRequest(WireModel):
         function = target.startswith(_FUNCTIONS_BEGIN)
         if "backend" in told.data and function != (told.data["backend"] == "lambda"):
             raise ValueError("must be the ARN of a function for `lambda`, and a URL for the others")
+        if not function and not _reachable(target):
+            raise ValueError("must name a host, and a port from 1 to 65535 if any")
         return target
 
     @field_validator("input_schema")

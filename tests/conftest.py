@@ -10,6 +10,7 @@ A test of what spans tenants (bindings, agents, the sweeper's index) that cannot
 
 import asyncio
 import secrets
+import signal
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
@@ -58,6 +59,11 @@ class Aws:
     bucket: str
     session: aioboto3.Session
     endpoint_url: str
+
+
+def pytest_configure() -> None:
+    """Heed Ctrl-C, and let all that tests start: what a shell starts in the background is told to ignore it."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -22,14 +22,18 @@ async def test_every_table_is_made_as_the_tables_say(aws: Aws) -> None:
         assert all(index["Projection"]["ProjectionType"] == "ALL" for index in indexes)
 
 
-async def test_only_tables_that_expire_have_a_time_to_live(aws: Aws) -> None:
+async def test_only_tables_that_expire_have_a_time_to_live(fresh_aws: Aws) -> None:
+    # Tables of tests have it turned off.
+    await ensure_tables(fresh_aws.dynamodb, fresh_aws.table_prefix)
     for table in TABLES:
-        found = await aws.dynamodb.describe_time_to_live(TableName=aws.table_prefix + table.name)
-        enabled = found["TimeToLiveDescription"].get("AttributeName") == "ttl"
-        assert enabled is table.expires
+        found = await fresh_aws.dynamodb.describe_time_to_live(TableName=fresh_aws.table_prefix + table.name)
+        told = found["TimeToLiveDescription"]
+        assert (told["TimeToLiveStatus"] == "ENABLED", told.get("AttributeName") == "ttl") == (table.expires,) * 2
 
 
-async def test_making_the_tables_again_and_at_once_changes_nothing(aws: Aws) -> None:
+async def test_making_the_tables_again_and_at_once_changes_nothing(fresh_aws: Aws) -> None:
+    # Never the shared ones: from then on the store would take away what other tests keep.
+    aws = fresh_aws
     await aws.dynamodb.put_item(
         TableName=aws.table_prefix + "tools", Item={"pk": {"S": "TOOL#kept"}, "sk": {"S": "METADATA"}}
     )

@@ -68,6 +68,7 @@ if TYPE_CHECKING:
 
 # How long a process that ends waits for what it still has to write.
 FLUSH_S: Final = 5.0
+_CANCEL_AGAIN_S: Final = 5.0
 ANSWERS: Final = AnswerLimits(answer_bytes=16 * 1024 * 1024, event_bytes=1024 * 1024)
 _AWS: Final = Config(
     connect_timeout=2,
@@ -330,7 +331,11 @@ async def running(work: Coroutine[None, None, None]) -> AsyncIterator[None]:
     try:
         yield
     finally:
-        task.cancel()
+        # Until it has ended: before Python 3.12 asyncio.wait_for loses a cancellation that comes as it is done, and
+        # clients of Redis wait so.
+        while not task.done():
+            task.cancel()
+            await asyncio.wait({task}, timeout=_CANCEL_AGAIN_S)
         await asyncio.gather(task, return_exceptions=True)
 
 

@@ -185,8 +185,8 @@ async def test_what_dead_and_frozen_gateways_served_is_carried_on_whole(
         usage = await until_settled(here, 4)
         assert usage.totals.records == 4
         for stream, path in ((cut, ECHO), (held, ECHO), (plain, PLAIN)):
-            answer, _ = await here.post(path, {"input": {"prompt": "on"}, "sessionId": stream.session})
-            assert answer.status == 200
+            answer, told = await here.post(path, {"input": {"prompt": "on"}, "sessionId": stream.session})
+            assert answer.status == 200, told
         assert len(await workers(frozen)) == 2
 
 

@@ -29,6 +29,8 @@ from webhooks.urls import UrlRules
 BODY = b'{"type":"job.succeeded"}'
 # Long enough for what is to end by itself, short enough to wait for what is not.
 SOON_S = 0.4
+# No matter how busy the machine is.
+AMPLE_S = 30.0
 COULD_NOT_CONNECT = "The endpoint could not be connected to."
 
 
@@ -37,15 +39,19 @@ async def nowhere(host: str, port: int, family: socket.AddressFamily) -> list[Re
 
 
 def sender(
-    *ports: int, resolve: Resolve = nowhere, tls: ssl.SSLContext | None = None, host: str = "127.0.0.1"
+    *ports: int,
+    resolve: Resolve = nowhere,
+    tls: ssl.SSLContext | None = None,
+    host: str = "127.0.0.1",
+    deadline_s: float = SOON_S,
 ) -> Sender:
     rules = UrlRules(frozenset((host, port) for port in ports))
-    return Sender(rules, resolve, clock=SystemClock(), tls=tls, deadline_s=SOON_S)
+    return Sender(rules, resolve, clock=SystemClock(), tls=tls, deadline_s=deadline_s)
 
 
-async def send_to(misbehave: Misbehave) -> Outcome:
+async def send_to(misbehave: Misbehave, *, deadline_s: float = SOON_S) -> Outcome:
     async with misbehaving(misbehave) as rogue:
-        return await sender(rogue.port)(rogue.url, {}, BODY)
+        return await sender(rogue.port, deadline_s=deadline_s)(rogue.url, {}, BODY)
 
 
 @pytest.fixture
@@ -124,7 +130,7 @@ async def test_cookies_are_not_kept(receiver: Receiver) -> None:
 async def test_no_proxy_of_the_environment_is_used(receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("http_proxy", "HTTP_PROXY", "https_proxy", "HTTPS_PROXY", "ALL_PROXY"):
         monkeypatch.setenv(name, f"http://127.0.0.1:{free_port()}")
-    assert (await sender(receiver.port)(receiver.url, {}, BODY)).delivered
+    assert (await sender(receiver.port, deadline_s=AMPLE_S)(receiver.url, {}, BODY)).delivered
 
 
 async def test_no_password_of_the_machine_is_sent(
@@ -207,7 +213,7 @@ async def test_a_packed_answer_is_not_unpacked() -> None:
         writer.write(packed)
         await writer.drain()
 
-    outcome = await send_to(bomb)
+    outcome = await send_to(bomb, deadline_s=AMPLE_S)
     assert outcome.delivered
     assert outcome.answer_head == packed[:HEAD_LIMIT_BYTES].decode("utf-8", "replace")
     assert len(packed) > READ_LIMIT_BYTES
@@ -279,7 +285,7 @@ async def test_a_connection_is_not_kept_for_the_next_attempt() -> None:
         assert await _.read() == b""
 
     async with misbehaving(answer) as rogue:
-        one = sender(rogue.port)
+        one = sender(rogue.port, deadline_s=AMPLE_S)
         for _ in range(2):
             assert (await one(rogue.url, {}, BODY)).delivered
         assert rogue.connections == 2

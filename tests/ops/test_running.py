@@ -1,0 +1,24 @@
+"""What runs beside a process ends with it, also where a cancellation is lost on the way."""
+
+import asyncio
+from contextlib import suppress
+
+import pytest
+
+from ops import wiring
+
+
+async def test_work_that_misses_being_cancelled_is_cancelled_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(wiring, "_CANCEL_AGAIN_S", 0.01)
+    begun, missed = asyncio.Event(), asyncio.Event()
+
+    async def work() -> None:
+        with suppress(asyncio.CancelledError):
+            begun.set()
+            await asyncio.Event().wait()
+        missed.set()
+        await asyncio.Event().wait()
+
+    async with asyncio.timeout(10), wiring.running(work()):
+        await begun.wait()
+    assert missed.is_set()

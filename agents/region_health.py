@@ -5,8 +5,9 @@ spared for one of these. What an agent does wrong does not.
 """
 
 from collections import deque
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Self
 
 from prometheus_client import CollectorRegistry, Counter
 
@@ -18,10 +19,11 @@ from agents.errors import (
     RuntimeUnreachableError,
 )
 from tenancy.clock import Clock
+from tenancy.data_models import ProcessLease
 
 WINDOW_S: Final = 60.0
 # Fewer calls say nothing about a region.
-ENOUGH_CALLS: Final = 20
+_ENOUGH_CALLS: Final = 20
 _PART_S: Final = 5.0
 REGION_FAULTS: Final = (RuntimeUnreachableError, RuntimeSparedError, RuntimeTimeoutError, RuntimeBrokenError)
 
@@ -40,10 +42,16 @@ class Lately:
     calls: int
     faults: int
 
+    @classmethod
+    def of(cls, leases: Iterable[ProcessLease]) -> Self:
+        """Add up what processes say of the region they serve."""
+        leases = tuple(leases)
+        return cls(sum(lease.calls for lease in leases), sum(lease.faults for lease in leases))
+
     @property
     def failing(self) -> bool:
         """Whether the region failed half of the calls, and there were enough of them to tell."""
-        return self.calls >= ENOUGH_CALLS and 2 * self.faults >= self.calls
+        return self.calls >= _ENOUGH_CALLS and 2 * self.faults >= self.calls
 
 
 class RegionHealth:

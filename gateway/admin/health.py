@@ -201,7 +201,7 @@ class HealthAdmin:
 
 def _region_figure(region: str, serving: list[ProcessLease], age_s: int) -> FigureView:
     """Return how AgentCore answers in the region that serves, as all processes found within the last minute."""
-    lately = Lately(sum(lease.calls for lease in serving), sum(lease.faults for lease in serving))
+    lately = Lately.of(serving)
     return FigureView(
         name=f"agentcore.{region}",
         ok=not lately.failing,

@@ -126,7 +126,6 @@ class RegionView(WireModel):
 
 
 def _advice(serving: str, living: list[ProcessLease], *, home: str) -> Literal["stay", "fail_over", "fail_back"]:
-    seen = [lease for lease in living if lease.region == serving]
-    if not Lately(sum(lease.calls for lease in seen), sum(lease.faults for lease in seen)).failing:
+    if not Lately.of(lease for lease in living if lease.region == serving).failing:
         return "stay"
     return "fail_over" if serving == home else "fail_back"

@@ -12,6 +12,7 @@ import orjson
 from gateway import errors
 from gateway.openapi.headers import carried
 from gateway.openapi.models import Json
+from gateway.openapi.sharing import kept
 from gateway.operations import IDEMPOTENCY_KEY, Operation
 from gateway.problems import CONTENT_TYPE, Problem, problem_of, render
 from tenancy import errors as tenancy
@@ -124,7 +125,7 @@ class Refusals:
         if problem.members:
             return problem.code, shown
         names = chain([problem.code], (f"{problem.code}_{number}" for number in count(2)))
-        name = next(name for name in names if self._examples.setdefault(name, shown) == shown)
+        name = kept(self._examples, names, shown)
         return name, {"$ref": EXAMPLE_REF + name}
 
 

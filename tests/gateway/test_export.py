@@ -152,15 +152,10 @@ async def test_a_months_state_follows_what_the_enforcer_counts(whole: Whole) -> 
 async def test_every_tenants_month_is_listed_page_by_page(
     fresh_aws: Aws, redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    found: list[dict[str, object]] = []
-    query: dict[str, str] | None = {"limit": "1"}
     async with whole_gateway(fresh_aws, redis_url, monkeypatch, "http://127.0.0.1:1", budget=BUDGET) as whole:
         others = [secrets.token_hex(6) for _ in range(3)]
         for tag in others:
             await whole.ground.plant(tag, Wanted(budget=BUDGET))
-        while query is not None:
-            page = (await whole.act("GET", "/billing", None, **query)).body
-            found += page["items"]  # type: ignore[arg-type]
-            query = query | {"cursor": str(page["nextCursor"])} if "nextCursor" in page else None
+        found = await whole.listed("/billing", limit=1)
         assert [one["tenant"] for one in found] == sorted([whole.tenant_id, *map(tenant_of, others)])
         assert (await whole.get("/v1/admin/billing")).code == "role_missing"

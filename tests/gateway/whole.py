@@ -168,6 +168,16 @@ class Whole:
         async with self.operator.request(method, url, json=body, params=query) as answer:
             return Answered(answer.status, dict(answer.headers), await answer.json(content_type=None))
 
+    async def listed(self, path: str, limit: int = 100) -> list[dict[str, object]]:
+        """Return all that a list of the Admin API holds, page by page."""
+        found: list[dict[str, object]] = []
+        query: dict[str, str] | None = {"limit": str(limit)}
+        while query is not None:
+            body = (await self.act("GET", path, None, **query)).body
+            found += body["items"]  # type: ignore[arg-type]
+            query = query | {"cursor": str(body["nextCursor"])} if "nextCursor" in body else None
+        return found
+
     @asynccontextmanager
     async def bearing(self, token: str) -> AsyncIterator[ClientSession]:
         """Yield a client with this token."""

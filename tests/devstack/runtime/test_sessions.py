@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+from typing import Any
 
 import aiohttp
 import pytest
@@ -48,6 +49,19 @@ async def until_gone(session: Session) -> None:
 
 
 # Stopping
+
+
+async def ending(
+    core: LocalAgentCore, clock: FakeClock, sdk: Sdk, arn: str
+) -> tuple[Session, int, asyncio.Task[dict[str, Any]]]:
+    """Return the session of an agent that is told to stop and is deaf, its process, and what waits for its end."""
+    pid = (await sdk.invoke(arn, "ignore-sigterm", A))["pid"]
+    session = only(core)
+    await clock.until_sleeping()
+    stop = asyncio.create_task(sdk.stop(arn, A))
+    while session.state != "ending":
+        await asyncio.sleep(0)
+    return session, pid, stop
 
 
 async def test_a_stopped_session_id_starts_a_fresh_process_next_time(sdk: Sdk) -> None:
@@ -98,12 +112,7 @@ async def test_an_agent_deaf_to_sigterm_is_killed_after_the_grace_and_meanwhile_
 ) -> None:
     sdk = Sdk(timed)
     arn = await sdk.create("agent", "puppet")
-    pid = (await sdk.invoke(arn, "ignore-sigterm", A))["pid"]
-    session = only(timed)
-    await clock.until_sleeping()
-    stop = asyncio.create_task(sdk.stop(arn, A))
-    while session.state != "ending":
-        await asyncio.sleep(0)
+    session, pid, stop = await ending(timed, clock, sdk, arn)
     for call in (sdk.invoke(arn, "pid", A), sdk.stop(arn, A)):
         refused = await sdk.refused(call)
         assert (refused.status, refused.kind) == (409, "RetryableConflictException")
@@ -121,13 +130,7 @@ async def test_a_session_that_is_ending_when_all_is_closed_ends_at_once_and_leav
 ) -> None:
     core = await start(clock)
     sdk = Sdk(core)
-    arn = await sdk.create("agent", "puppet")
-    pid = (await sdk.invoke(arn, "ignore-sigterm", A))["pid"]
-    session = only(core)
-    await clock.until_sleeping()
-    stop = asyncio.create_task(sdk.stop(arn, A))
-    while session.state != "ending":
-        await asyncio.sleep(0)
+    session, pid, stop = await ending(core, clock, sdk, await sdk.create("agent", "puppet"))
     await core.supervisor.aclose()
     await until_dead(pid)
     assert (session.closed, gone(core)) == (True, True)

@@ -6,7 +6,6 @@ import pytest
 
 from tests.conftest import Aws
 from tests.gateway.tools.given import World, world
-from tests.gateway.whole import Whole
 
 pytestmark = pytest.mark.stack
 
@@ -50,17 +49,6 @@ async def test_a_tool_is_registered_changed_shown_and_told(running: World) -> No
     told = [one for one in await acts(running, tenant="platform", limit="100") if one[1] == name]  # type: ignore[index]
     assert told[1] == ("tool.change", name, {"tier_minimum": "premium"}, {"tier_minimum": "basic"}, "free")
     assert told[0][0] == "tool.register"  # type: ignore[index]
-
-
-async def listed_of(gateway: Whole, path: str) -> list[object]:
-    """Return all that a list holds: tests share it."""
-    found: list[object] = []
-    query: dict[str, str] | None = {"limit": "100"}
-    while query is not None:
-        body = (await gateway.act("GET", path, **query)).body
-        found += body["items"]  # type: ignore[arg-type]
-        query = query | {"cursor": str(body["nextCursor"])} if "nextCursor" in body else None
-    return found
 
 
 async def page(running: World, **query: str) -> tuple[list[object], object]:
@@ -133,7 +121,7 @@ async def test_what_is_granted_and_withheld_is_shown_and_told_on_the_tenants_cha
     await gateway.act("PUT", f"/tools/{name}", TOOL)
     granted = await gateway.act("PUT", f"{tools}/{name}", {"allowed": True, "reason": "trial"})
     assert (granted.status, granted.body["allowed"], granted.body["tierMinimum"]) == (200, True, "premium")
-    assert granted.body in await listed_of(gateway, tools)
+    assert granted.body in await gateway.listed(tools)
     assert await running.listed() == ["look"]
     withheld = await gateway.act("PUT", f"{tools}/{name}", {"allowed": False, "reason": "misused"})
     assert (withheld.body["allowed"], withheld.body["exception"]["reason"]) == (False, "misused")  # type: ignore[index]

@@ -1,12 +1,12 @@
 """Counts a process's runtime sessions with everybody's, and has metrics tell how near they are to AgentCore's quota."""
 
-import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from prometheus_client import CollectorRegistry, Gauge
 
 from agents.census import Census
+from ops.beside import running
 from tenancy.clock import Clock
 from tenancy.trips import RoundTrips
 
@@ -22,9 +22,5 @@ async def counting(trips: RoundTrips, limit: int, clock: Clock, metrics: Collect
         "lockgate_runtime_sessions_loudest", "Of them, those of the tenant that has the most", registry=metrics
     ).set_function(lambda: census.last.loudest)
     Gauge("lockgate_runtime_sessions_limit", "AgentCore's quota of them", registry=metrics).set(limit)
-    task = asyncio.create_task(census.run())
-    try:
+    async with running(census.run()):
         yield census
-    finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)

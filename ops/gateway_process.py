@@ -32,13 +32,14 @@ from gateway.suspensions import Suspensions
 from gateway.tokens import TokenRules
 from gateway.traffic import Traffic
 from ops.admin import admin
+from ops.beside import running
 from ops.metering import Metering, metering
 from ops.orphans import leave, orphans, sure_writer
 from ops.private import PrivatePort
 from ops.settings import Settings
 from ops.streams import Streams, streams
 from ops.tools import tool_parts
-from ops.wiring import Floor, bounded, floor, running
+from ops.wiring import Floor, bounded, floor
 from tenancy.admission import Admission
 from tenancy.api_keys import KeyUses
 from tenancy.changes import ChangeFeed

@@ -23,12 +23,12 @@ from prometheus_client import CollectorRegistry, generate_latest
 from gateway.app import build
 from gateway.server import Capacity, hosted
 from ops import telemetry
+from ops.beside import running
 from ops.gateway_process import GatewayProcess, gateway
 from ops.lifeline import DRAINING, SERVING, Lifeline, Place
 from ops.listen import Door, bind
 from ops.settings import Settings
 from ops.telemetry import Telemetry
-from ops.wiring import running
 from tenancy.clock import SystemClock
 
 # What the grace has not ended is stopped within this time; an agent's runtime may take longer, a container may not.

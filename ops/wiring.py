@@ -5,7 +5,7 @@ the way to agents. The gateway adds the request path to it (`ops.gateway_process
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -39,6 +39,7 @@ from jobs.metrics import JobMetrics
 from jobs.queue import JobQueue, WebhookTicks
 from jobs.store import JobStore
 from jobs.ticks import TickQueue, connect
+from ops.beside import running
 from ops.census import counting
 from ops.outbound import StorePost, open_http
 from ops.private import Check, PrivatePort
@@ -68,7 +69,6 @@ if TYPE_CHECKING:
 
 # How long a process that ends waits for what it still has to write.
 FLUSH_S: Final = 5.0
-_CANCEL_AGAIN_S: Final = 5.0
 ANSWERS: Final = AnswerLimits(answer_bytes=16 * 1024 * 1024, event_bytes=1024 * 1024)
 _AWS: Final = Config(
     connect_timeout=2,
@@ -322,21 +322,6 @@ def _runtime(
 def _tool_tokens(settings: Settings, clock: Clock) -> ToolTokens:
     keys = ToolKeys.read(settings.tool_token_keys.get_secret_value())
     return ToolTokens(keys, settings.public_url, clock=clock)
-
-
-@asynccontextmanager
-async def running(work: Coroutine[None, None, None]) -> AsyncIterator[None]:
-    """Run `work` beside the block and end it with the block."""
-    task = asyncio.create_task(work)
-    try:
-        yield
-    finally:
-        # Until it has ended: before Python 3.12 asyncio.wait_for loses a cancellation that comes as it is done, and
-        # clients of Redis wait so.
-        while not task.done():
-            task.cancel()
-            await asyncio.wait({task}, timeout=_CANCEL_AGAIN_S)
-        await asyncio.gather(task, return_exceptions=True)
 
 
 async def bounded(work: Callable[[], Awaitable[None]]) -> None:

@@ -16,9 +16,9 @@ from jobs.execute import TickOutcome
 from jobs.lease import LEASE_S, Tick
 from jobs.ticks import PAY_EVERY_S, WEBHOOKS, connect
 from jobs.worker import RunTick, TickWorker, job_line
+from ops.beside import running
 from ops.devstack.process import free_port, stop
 from ops.devstack.stores import start_redis
-from ops.wiring import running
 from tenancy.clock import SystemClock
 from tenancy.data_models import JobRecord, Status
 from tenancy.errors import StoreUnavailableError

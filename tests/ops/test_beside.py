@@ -5,11 +5,11 @@ from contextlib import suppress
 
 import pytest
 
-from ops import wiring
+from ops import beside
 
 
 async def test_work_that_misses_being_cancelled_is_cancelled_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(wiring, "_CANCEL_AGAIN_S", 0.01)
+    monkeypatch.setattr(beside, "_CANCEL_AGAIN_S", 0.01)
     begun, missed = asyncio.Event(), asyncio.Event()
 
     async def work() -> None:
@@ -19,6 +19,6 @@ async def test_work_that_misses_being_cancelled_is_cancelled_again(monkeypatch: 
         missed.set()
         await asyncio.Event().wait()
 
-    async with asyncio.timeout(10), wiring.running(work()):
+    async with asyncio.timeout(10), beside.running(work()):
         await begun.wait()
     assert missed.is_set()
